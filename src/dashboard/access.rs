@@ -132,7 +132,7 @@ pub(super) async fn name(State(dashboard): State<Arc<Dashboard>>, request: Reque
     .await
 }
 
-/// Says to who asks for the address of a form that nothing is to be seen there: what was sent is not kept.
+/// Tells whoever opens the address of a form that there is nothing to see: what was sent is not kept.
 pub(super) async fn only_forms(
     State(dashboard): State<Arc<Dashboard>>,
     request: Request,

@@ -176,13 +176,12 @@ impl<N: Nats> Api<N> {
         let key = &name_key(&schedule.created_by, &schedule.spec.name);
         let deadline = Instant::now() + PATIENCE;
         let (mut expected, mut first, mut unknown) = (0, None, Unknown::default());
-        let mut was_free = true;
         let mut sight = self.store.sight();
         loop {
             let at = sight.at(expected);
             match self.write_name(key, schedule.id, at, first, &unknown).await {
                 Ok(at) => {
-                    if was_free && let Some(holder) = self.holder_without_key(schedule).await? {
+                    if let Some(holder) = self.holder_without_key(schedule).await? {
                         self.write_name(key, holder, at, None, &Unknown::default()).await?;
                         return Err(already_exists(&schedule.spec.name, holder));
                     }
@@ -199,9 +198,7 @@ impl<N: Nats> Api<N> {
                 }
             }
             sight = self.store.sight();
-            let holder = self.holder(key, schedule).await?;
-            was_free = matches!(holder, Holder::Nobody(_));
-            (expected, first, unknown) = match holder {
+            (expected, first, unknown) = match self.holder(key, schedule).await? {
                 // Written anew, so that a request about to free it for us sees that it has moved.
                 Holder::Us(known) => {
                     let first = Some(known.first).filter(|first| *first > since);
@@ -232,8 +229,8 @@ impl<N: Nats> Api<N> {
         }
     }
 
-    /// Another schedule that has the name although its key was not there: somebody has deleted that. This goes by memory, which
-    /// may not know the newest; so it only finds what to look at, and protects nothing that the key protects.
+    /// Another schedule that has the name although its key does not say so: somebody has deleted that. This goes by memory,
+    /// which may not know the newest; so it only finds what to look at, and protects nothing that the key protects.
     async fn holder_without_key(&self, schedule: &Schedule) -> Result<Option<Uuid>, ApiError> {
         let (creator, name) = (&schedule.created_by, &schedule.spec.name);
         let Some(id) = self.index.named(creator, name).filter(|id| *id != schedule.id) else {

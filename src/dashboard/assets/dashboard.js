@@ -64,7 +64,7 @@ if (clock) {
 
 const lost = document.getElementById("lost");
 const unreadable = document.getElementById("unread");
-// What has just been done is said once, and not again to who comes back or is sent the address.
+// What has just been done is said once, not again to those who come back or are sent the address.
 const address = location.href;
 let shownAt = new Date();
 let readAt = shownAt;

@@ -3,7 +3,7 @@
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
-use crate::harness::{Nats, in_ms};
+use crate::harness::{Nats, in_ms, wait_for};
 
 fn daily(name: &str) -> Value {
     json!({ "name": name, "schedule_type": "cron", "cron_expression": "0 3 * * *",
@@ -76,6 +76,19 @@ async fn a_name_whose_key_was_deleted_by_hand_is_not_given_twice() {
             serde_json::from_slice(&bucket.get(key).await.unwrap().unwrap()).unwrap();
         assert_eq!(named["schedule_id"], id);
     }
+    // Whoever found the key gone may have died before it said so.
+    let left = json!({ "schedule_id": uuid::Uuid::new_v4(), "token": 0 }).to_string();
+    bucket.put(key, left.into()).await.unwrap();
+    let asked = daily("kept").to_string();
+    // What is left is not touched while its owner may yet come, which takes longer than a client waits.
+    let error = wait_for("the refusal", || async {
+        let asked = asked.clone().into();
+        let reply = nats.client.request("cmd.scheduler.schedule.create", asked).await.ok()?;
+        serde_json::from_slice::<Value>(&reply.payload).unwrap().get("error").cloned()
+    })
+    .await;
+    assert_eq!(error["code"], "already_exists", "{error}");
+    assert_eq!(nats.request("schedule.list", &json!({})).await["pagination"]["total"], 1);
     // And so is one of a name that is about to be taken by a change.
     let other = nats.create(daily("other")).await;
     bucket.purge(key).await.unwrap();
