@@ -25,7 +25,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Timelike as _, Utc};
 use harness::{Nats, Service, wait_within};
 use serde_json::json;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use usage::median;
 
 const SETTINGS: [(&str, &str); 2] =
@@ -92,9 +92,9 @@ async fn recover(count: usize, instances: usize) -> Recovery {
         services.push(nats.service_with(&SETTINGS).await);
     }
     let is_settled = || async {
-        // The request may still be routed to the killed instance.
-        let body = json!({}).to_string().into();
-        let reply = nats.client.request("cmd.scheduler.status", body).await.ok()?;
+        // The request may still be routed to the killed instance, and would wait there for ten seconds.
+        let asking = nats.client.request("cmd.scheduler.status", "{}".into());
+        let reply = timeout(Duration::from_millis(500), asking).await.ok()?.ok()?;
         let status: serde_json::Value = serde_json::from_slice(&reply.payload).ok()?;
         (status["data"]["schedules"]["completed"] == count).then_some(())
     };

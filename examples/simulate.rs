@@ -2,7 +2,7 @@
 //! time, breaks things at random, and checks what is left behind. A seed determines a whole run.
 //!
 //! ```sh
-//! cargo run --release --example simulate -- --seeds 10000 --from 1
+//! cargo run --release --features soak --example simulate -- --seeds 10000 --from 1
 //! ```
 //!
 //! If something is wrong, it prints the seed and the shortest story that still shows the fault.

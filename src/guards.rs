@@ -12,7 +12,7 @@ use crate::every::every;
 pub enum Guard {
     /// A claim is acted on only while this instance has heard itself since.
     Trust,
-    /// The same is checked again after every wait, until the command leaves.
+    /// [`Trust`](Self::Trust) is checked again after every wait, until the command leaves.
     TrustAgain,
     /// A record, a name and a memo are written only at the revision that the write was decided from.
     Condition,
@@ -64,7 +64,7 @@ pub enum Guard {
 }
 
 impl Guard {
-    /// All of them.
+    /// Every guard.
     pub const ALL: [Self; 23] = every!(
         Guard: Trust, TrustAgain, Condition, Search, KnownOutcome, Order, Visible, Fence,
         OutcomeId, HistorySearch, Settle, GiveUp, Listening, Hearing, Wait, Honoured, Pin, Recent,

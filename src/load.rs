@@ -120,7 +120,7 @@ impl Load {
     }
 
     /// Sets how many schedules wait for a slot of some groups.
-    pub fn set_lines(&self, lines: impl IntoIterator<Item = (String, usize)>) {
+    pub fn set_waiting_for_slot(&self, lines: impl IntoIterator<Item = (String, usize)>) {
         let mut lines = lines.into_iter().peekable();
         if lines.peek().is_none() {
             return;
@@ -131,7 +131,7 @@ impl Load {
     }
 
     /// How many schedules wait for a slot of a group.
-    pub fn line(&self, group: &str) -> usize {
+    pub fn waiting_for_slot(&self, group: &str) -> usize {
         let known = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(group).copied().unwrap_or_default()
     }

@@ -105,7 +105,7 @@ struct Face {
     url_file: Option<UrlFile>,
     /// Ends when the HTTP server does.
     serving: JoinHandle<io::Result<()>>,
-    /// Ends it.
+    /// Ends the HTTP server when dropped.
     goodbye: DropGuard,
 }
 

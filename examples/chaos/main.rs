@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo build --release
-//! cargo run --release --example chaos -- --seed 1 --minutes 10
+//! cargo run --release --features soak --example chaos -- --seed 1 --minutes 10
 //! ```
 //!
 //! There are three nats-servers with three replicas, three instances, hundreds of schedules, users who change them, and

@@ -43,7 +43,7 @@ pub enum AuditEvent {
 }
 
 impl AuditEvent {
-    /// All of them.
+    /// Every event.
     pub(crate) const ALL: [Self; 20] = every!(
         AuditEvent: Created, Updated, Deleted, Restored, Paused, Resumed, Triggered, Backfilled,
         Failing, Overdue, Recovered, PausedAll, ResumedAll, CalendarPut, CalendarDeleted,

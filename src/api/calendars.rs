@@ -36,7 +36,6 @@ use crate::port::Nats;
 use crate::schedule::declared::page_fields;
 use crate::schedule::{
     CALENDARS_NEED, Calendar, Days, FieldFault, MAX_CALENDAR_BYTES, PutCalendar, Schedule, Span,
-    Status,
 };
 
 /// How long to wait until all schedules that use a calendar are planned again.
@@ -320,8 +319,7 @@ impl<N: Nats> Api<N> {
 
 /// Whether a schedule that is not deleted uses calendars.
 fn is_user(schedule: &Schedule) -> bool {
-    let is_live = schedule.status != Status::Deleted && !schedule.purge;
-    schedule.spec.timing.has_calendars() && is_live
+    schedule.spec.timing.has_calendars() && schedule.is_live()
 }
 
 fn uses(schedule: &Schedule, name: &str) -> bool {

@@ -31,9 +31,7 @@ use crate::jetstream::WriteError;
 use crate::port::Nats;
 use crate::schedule::declared::page_fields;
 use crate::schedule::keyed::Keyed as _;
-use crate::schedule::{
-    Attempt, GROUPS_NEED, Group, Origin, Phase, PutGroup, Schedule, Slot, Status,
-};
+use crate::schedule::{Attempt, GROUPS_NEED, Group, Origin, Phase, PutGroup, Schedule, Slot};
 
 /// A request for a group.
 #[serde_with::skip_serializing_none]
@@ -322,9 +320,8 @@ impl<N: Nats> Api<N> {
 
 /// Whether a schedule that is not deleted names a group, or this one.
 fn is_member(schedule: &Schedule, group: Option<&str>) -> bool {
-    let is_live = schedule.status != Status::Deleted && !schedule.purge;
     let names = schedule.spec.group.as_deref();
-    is_live && names.is_some_and(|name| group.is_none_or(|group| group == name))
+    schedule.is_live() && names.is_some_and(|name| group.is_none_or(|group| group == name))
 }
 
 /// Checks that nothing has a slot: a group of that name that is made anew would not know of it.

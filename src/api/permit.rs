@@ -21,12 +21,12 @@ struct Held {
 }
 
 impl Permit {
-    /// Work on the request begins. When it waits, it takes a place in `waiting`.
+    /// Notes that work on the request begins under `permit`; when it waits, it takes a place in `waiting`.
     pub(super) fn hold(&self, permit: OwnedSemaphorePermit, waiting: Option<Arc<Semaphore>>) {
         *self.held() = Held { permit: Some(permit), waiting, has_waited: false };
     }
 
-    /// Nothing is left to do but wait.
+    /// Notes that nothing is left to do but wait: the permit goes back if there is a place to wait in.
     pub(super) fn waits(&self) {
         let mut held = self.held();
         if std::mem::replace(&mut held.has_waited, true) {
@@ -42,7 +42,7 @@ impl Permit {
         }
     }
 
-    /// The request is done.
+    /// Notes that the request is done.
     pub(super) fn end(&self) {
         *self.held() = Held::default();
     }

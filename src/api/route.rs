@@ -53,12 +53,12 @@ pub(super) fn post(path: &str) -> Route {
     Route { method: Method::POST, has_body: true, ..get(path) }.query(&[])
 }
 
-/// The same, for changes.
+/// A route like that of [`post`], with the method PUT.
 pub(super) fn put(path: &str) -> Route {
     Route { method: Method::PUT, ..post(path) }
 }
 
-/// The same as [`put`].
+/// A route like that of [`post`], with the method PATCH.
 pub(super) fn patch(path: &str) -> Route {
     Route { method: Method::PATCH, ..post(path) }
 }
@@ -74,17 +74,17 @@ impl Route {
         Self { query: Query::Only(fields), ..self }
     }
 
-    /// It answers with 201 Created.
+    /// Has the route answer with 201 Created.
     pub(super) fn creates(self) -> Self {
         Self { status: StatusCode::CREATED, ..self }
     }
 
-    /// What it does, where that is not what the operation says.
+    /// Gives the route a summary of its own, where the operation's does not fit.
     pub(super) fn summary(self, summary: &'static str) -> Self {
         Self { summary: Some(summary), ..self }
     }
 
-    /// It is not the first route to its operation.
+    /// Tells the route from the first one to its operation.
     pub(super) fn variant(self, variant: &str) -> Self {
         Self { variant: variant.to_owned(), ..self }
     }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 /// Answers that count: those of the last minute, at one every five seconds. Clocks drift apart by less than a
 /// millisecond in that time.
 const WINDOW: usize = 12;
-/// By how much NATS's time may change without being reported.
+/// Largest change of NATS's time that is not reported.
 pub(super) const JUMP: TimeDelta = TimeDelta::milliseconds(500);
 /// How far two answers that agree may lie apart, beyond the time that they took.
 const AGREE: TimeDelta = TimeDelta::milliseconds(100);

@@ -36,7 +36,7 @@ use crate::chance::Chance;
 pub const MAX_SLEEP: Duration = Duration::from_millis(500);
 /// How long a measurement of the time counts without another.
 const VALID: Duration = Duration::from_secs(60);
-/// By how much the host's clocks may move against each other between two comparisons.
+/// Largest drift of the host's clocks against each other between two comparisons.
 const STEP: TimeDelta = TimeDelta::milliseconds(100);
 /// Interval after which the two clocks are compared afresh, since they drift.
 const COMPARE: Duration = Duration::from_secs(5);

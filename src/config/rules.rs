@@ -14,7 +14,7 @@ use crate::schedule::{
 };
 
 const ZONE: &str = "an IANA time zone, such as `Europe/Berlin`";
-/// What is said of each pattern, if none of them allows a target.
+/// Fault of each pattern, if none of them allows a target.
 const NO_TARGET: &str = "allows no target that a schedule may have";
 const PATTERNS: &str = "patterns separated by commas";
 

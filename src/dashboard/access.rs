@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, ORIGIN};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
@@ -17,7 +17,7 @@ use super::session;
 use super::state::Dashboard;
 use super::visit::{NAME, Refusal, SESSION, Visitor, is_name, is_secure, redirect};
 use crate::api::error::{ApiError, Code};
-use crate::api::http::host;
+use crate::api::http::{host, no_route};
 use crate::api::operations::Access;
 
 /// Where the form to sign out is sent.
@@ -35,7 +35,8 @@ pub(super) fn check_origin(parts: &Parts) -> Result<(), ApiError> {
         (Some(site), _) => matches!(site, "same-origin" | "none"),
         (None, Some(origin)) => {
             let authority = origin.split_once("://").map(|(_, authority)| authority);
-            authority.is_some() && authority == host(&parts.uri, &parts.headers)
+            let host = host(&parts.uri, &parts.headers);
+            authority.zip(host).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
         }
         (None, None) => true,
     };
@@ -143,6 +144,28 @@ pub(super) async fn only_forms(
             let message = "This is the address of a form. Nothing was sent, and nothing was done.";
             let error = ApiError::new(Code::MethodNotAllowed, message);
             page::failure(&visitor, &error, None).await
+        }
+        Err(refusal) => refusal.page(),
+    }
+}
+
+/// Answers a browser that asks for a page that is not there. Everybody else gets the API's error.
+pub(super) async fn no_page(State(dashboard): State<Arc<Dashboard>>, request: Request) -> Response {
+    let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok());
+    let is_browser = accept.is_some_and(|accept| accept.contains("text/html"));
+    let path = request.uri().path();
+    if !is_browser || !request.method().is_safe() || path.starts_with("/api/") {
+        return no_route(State(Arc::clone(&dashboard.http)), request).await;
+    }
+    let (parts, _) = request.into_parts();
+    match Visitor::of(&dashboard, &parts) {
+        Ok(visitor) => {
+            let body = html! {
+                h1 { "Not found" }
+                p { "There is no page " code { (parts.uri.path()) } "." }
+                p { a href="/" { "See what is due now" } }
+            };
+            page::with_status(&visitor, "Not found", StatusCode::NOT_FOUND, body).await
         }
         Err(refusal) => refusal.page(),
     }

@@ -21,7 +21,7 @@ use crate::api::http::Pulse;
 
 /// Least time between two events of a stream.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often a stream says that it is still there.
+/// Interval between signs of life on a stream of events.
 const ALIVE: Duration = Duration::from_secs(15);
 /// How long a stream lasts.
 const LIFETIME: Duration = Duration::from_secs(600);

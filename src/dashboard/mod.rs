@@ -34,7 +34,7 @@ mod visit;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{any, get};
 
 use crate::api::http::Http;
 use crate::config::http::DashboardConfig;
@@ -69,5 +69,6 @@ pub(crate) fn pages(http: &Arc<Http>, config: DashboardConfig) -> Router<Arc<Htt
         .route("/name", get(access::only_forms).post(access::name))
         .route("/events", get(events::events))
         .route("/assets/{hash}/{file}", get(assets::asset))
+        .route("/{*page}", any(access::no_page))
         .with_state(dashboard)
 }

@@ -221,7 +221,7 @@ fn account(visitor: &Visitor<'_>) -> Markup {
     }
 }
 
-/// How the service is, if it is not well.
+/// The banner above a page that says what is wrong with the service, if something is.
 fn banner(health: &Result<Value, ApiError>) -> Markup {
     let status = match health {
         Ok(reply) => &reply["data"],

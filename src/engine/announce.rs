@@ -23,7 +23,7 @@ use crate::schedule::{Calendar, Change};
 
 /// Time for which the removal of announced changes is pursued.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
-/// Pause before it is tried again.
+/// Pause before that removal is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Announces the changes that wait with what holds for all schedules, and takes them out there.

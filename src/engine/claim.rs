@@ -99,14 +99,14 @@ pub(crate) async fn claim(
 ) -> Claimed {
     let mut allowed = Allowed { claiming, admitted, is_later: false };
     loop {
-        if let Some(claimed) = attempt(shared, id, done, &mut allowed).await {
+        if let Some(claimed) = try_once(shared, id, done, &mut allowed).await {
             return claimed;
         }
     }
 }
 
 /// Tries once; `None` if it is to be tried again.
-async fn attempt(
+async fn try_once(
     shared: &Shared<impl Nats>,
     id: Uuid,
     done: &Done,

@@ -1,4 +1,4 @@
-//! Plans records again whose times lie ahead, see [`ahead`].
+//! Corrects records whose times lie ahead: plans them again from now, see [`correct`](crate::plan::correct).
 //!
 //! One write carries everything: where the schedule goes on, which times have been acted on, and what the history must
 //! be told. A crash before it leaves the record as it was, for the next instance that looks; a crash after it leaves
@@ -19,14 +19,14 @@ use crate::failpoint::{failpoint, pause};
 use crate::history_index::{Filter, Page};
 use crate::jetstream::WriteError;
 use crate::jetstream::history::QueryError;
-use crate::plan::ahead::{self, ActedAhead, MAX_AHEAD};
+use crate::plan::correct::{self, ActedAhead, MAX_AHEAD};
 use crate::port::Nats;
 use crate::schedule::Schedule;
 
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 /// Most executions ahead of their time that are read, the latest first.
-const LOOK: usize = 1000;
+const MOST_READ: usize = 1000;
 
 /// Plans a schedule again from now on, if its times lie ahead.
 pub(crate) async fn correct(shared: &Shared<impl Nats>, id: Uuid) {
@@ -36,7 +36,7 @@ pub(crate) async fn correct(shared: &Shared<impl Nats>, id: Uuid) {
     loop {
         let sight = shared.store.sight();
         let (Some(entry), now) = (shared.index.get(id), shared.clock.now()) else { return };
-        if !ahead::is_ahead(&entry.schedule, now) {
+        if !correct::lies_ahead(&entry.schedule, now) {
             return;
         }
         let acted = match acted_ahead(shared, id, now).await {
@@ -48,7 +48,7 @@ pub(crate) async fn correct(shared: &Shared<impl Nats>, id: Uuid) {
         };
         let mut schedule = Schedule::clone(&entry.schedule);
         let me = shared.members.me();
-        ahead::correct(&mut schedule, &entry.trigger, &acted, now, me);
+        correct::correct(&mut schedule, &entry.trigger, &acted, now, me);
         schedule.sign(shared.writer());
         let schedule = Arc::new(schedule);
         pause("before_correcting");
@@ -90,7 +90,7 @@ async fn acted_ahead(
         started_from_ms: Some((now + MAX_AHEAD).timestamp_millis() + 1),
         ..Filter::default()
     };
-    let (executions, _) = shared.history.list(&later, Page { offset: 0, limit: LOOK }).await?;
+    let (executions, _) = shared.history.list(&later, Page { offset: 0, limit: MOST_READ }).await?;
     let mut acted = ActedAhead::default();
     for execution in executions.into_iter().rev() {
         match (execution.status, execution.skipped) {

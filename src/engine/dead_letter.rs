@@ -18,7 +18,7 @@ use crate::execution::{ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::jetstream::deliver::{Command, Publication};
 use crate::names;
 use crate::port::Nats;
-use crate::schedule::{Attempt, Schedule, Target};
+use crate::schedule::{Attempt, Schedule, Target, TargetPattern};
 
 /// Most dead letters under way; beyond it, whoever has one waits for a place.
 const MOST: usize = 20_000;
@@ -33,7 +33,7 @@ impl Default for Places {
 }
 
 /// An execution whose outcome is in the history.
-pub(crate) struct Recorded {
+pub(crate) struct Concluded {
     pub(crate) execution: Box<Execution>,
     /// Whether it was there before, so that its dead letter may be out already.
     pub(crate) again: bool,
@@ -44,7 +44,7 @@ pub(super) async fn end(
     shared: &Arc<Shared<impl Nats>>,
     accepted: &Arc<Accepted>,
     attempt: &Attempt,
-    Recorded { execution, again }: Recorded,
+    Concluded { execution, again }: Concluded,
     events: &Events,
 ) {
     if target(&accepted.schedule, &execution).is_none() {
@@ -79,7 +79,7 @@ async fn deliver(
     again: bool,
 ) {
     let Some(target) = target(schedule, ended) else { return };
-    if !shared.config.allowed_targets.iter().any(|pattern| pattern.allows(target)) {
+    if !TargetPattern::any_allows(&shared.config.allowed_targets, target) {
         warn!(
             target = target.as_str(),
             "dead letter not sent: its subject is not in the allow-list"

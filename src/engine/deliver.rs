@@ -21,7 +21,7 @@ use crate::load::Stage;
 use crate::metrics::{Lock, LockFailure};
 use crate::port::Nats;
 use crate::port::headers::Headers;
-use crate::schedule::{self, Attempt, Cancel, DeliveryMode, Phase};
+use crate::schedule::{self, Attempt, Cancel, DeliveryMode, Phase, TargetPattern};
 
 /// How long a reply waits for the history to have that its request was sent.
 const BEGAN: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ pub(crate) fn prepare(
     let token = attempt.token.as_deref();
     let command = Command::new(schedule, &execution, &payload(schedule, attempt), token);
     let target = schedule.sends(attempt).target;
-    let is_allowed = shared.config.allowed_targets.iter().any(|pattern| pattern.allows(target));
+    let is_allowed = TargetPattern::any_allows(&shared.config.allowed_targets, target);
     let (accepted, attempt) = (Arc::clone(accepted), attempt.clone());
     Box::new(Firing { accepted, attempt, recovered, is_allowed, execution, command })
 }
@@ -74,13 +74,14 @@ pub(crate) enum Made {
 
 /// An earlier claim of the same attempt, whose instance may have sent the command.
 #[derive(Clone, Copy)]
-struct Earlier {
+struct FormerClaim {
     /// Whether it was known to have ended before the history was asked, which had no outcome: it was dropped since.
     had_ended: bool,
 }
 
-/// Makes one attempt under an accepted claim. It is `urgent` until the command has been sent, or never will be.
-pub(crate) async fn attempt(
+/// Makes one attempt under an accepted claim. It is `urgent` until the command has been sent, or never will be; a request,
+/// until it is about to be.
+pub(crate) async fn make_attempt(
     shared: &Shared<impl Nats>,
     firing: &mut Firing,
     urgent: Option<Urgent>,
@@ -108,7 +109,10 @@ pub(crate) async fn attempt(
     (execution.started_at, execution.time) = (Some(began), began);
     failpoint("after_claim");
     panic_at("while_making");
-    let earlier = recovered.then_some(Earlier { had_ended });
+    let earlier = recovered.then_some(FormerClaim { had_ended });
+    let mode = schedule.sends(attempt).delivery.mode;
+    // A reply may take long, and the outcomes of others do not wait for it.
+    let urgent = urgent.filter(|_| mode != DeliveryMode::Request);
     let outcome = if *is_allowed {
         let command = std::mem::take(command);
         run(shared, accepted, attempt, execution, command, earlier).await
@@ -124,7 +128,6 @@ pub(crate) async fn attempt(
     };
     failpoint("after_deliver");
     let now = shared.clock.now();
-    let mode = schedule.sends(attempt).delivery.mode;
     let acknowledged = match mode {
         DeliveryMode::Publish => matches!(outcome, Outcome::Success { .. }),
         DeliveryMode::Job => matches!(outcome, Outcome::HandedOver),
@@ -156,7 +159,7 @@ async fn run(
     attempt: &Attempt,
     execution: &mut Execution,
     command: Command,
-    earlier: Option<Earlier>,
+    earlier: Option<FormerClaim>,
 ) -> Result<Outcome, TrustLost> {
     let schedule = &accepted.schedule;
     // If another instance has sent it, that is when it was sent.
@@ -186,7 +189,7 @@ async fn deliver(
     attempt: &Attempt,
     execution: &Execution,
     command: Command,
-    earlier: Option<Earlier>,
+    earlier: Option<FormerClaim>,
 ) -> Result<Delivered, TrustLost> {
     let schedule = &accepted.schedule;
     let how = schedule.sends(attempt).delivery;

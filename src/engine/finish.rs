@@ -8,7 +8,7 @@ use tracing::warn;
 
 use super::Shared;
 use super::claim::Accepted;
-use super::dead_letter::Recorded;
+use super::dead_letter::Concluded;
 use super::record::{conclude, known, known_outcome, record, skip};
 use crate::execution::{Claim, ErrorType, Execution, Outcome, Response};
 use crate::failpoint::{failpoint, pause};
@@ -21,9 +21,9 @@ pub(crate) async fn finish(
     shared: &Shared<impl Nats>,
     accepted: &Accepted,
     attempt: &Attempt,
-) -> Recorded {
+) -> Concluded {
     let schedule = &accepted.schedule;
-    let new = |execution| Recorded { execution, again: false };
+    let new = |execution| Concluded { execution, again: false };
     let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
     if let Phase::Corrected { range, .. } = &*attempt.phase {
         let corrected = Execution::corrected(schedule, attempt, *range, claim, shared.clock.now());
@@ -34,7 +34,7 @@ pub(crate) async fn finish(
     }
     // The attempt's former instance may have recorded the outcome already.
     if let Some(known) = Box::pin(known_outcome(shared, attempt)).await {
-        return Recorded { execution: Box::new(known), again: true };
+        return Concluded { execution: Box::new(known), again: true };
     }
     let (since, report) = match &*attempt.phase {
         Phase::Reported { since, report, .. } => (since, report),

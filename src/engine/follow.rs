@@ -31,7 +31,7 @@ use crate::stored::Unknown;
 
 /// Pause between tries.
 const RETRY: Duration = Duration::from_millis(500);
-/// What is said of a dependent schedule that waits for NATS.
+/// Warning about a dependent schedule that cannot be told while NATS is out of reach.
 const UNTOLD: &str = "dependent schedule not told";
 /// Pause before looking whether an instance of a newer version has told a schedule that we may not change.
 const LEFT: Duration = Duration::from_secs(2);
@@ -104,7 +104,7 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
             }
         }
         let mut schedule = Schedule::clone(schedule);
-        let attempt = attempt(shared, &schedule, id, upstream, ended);
+        let attempt = new_attempt(shared, &schedule, id, upstream, ended);
         let full = is_full(&schedule);
         if full || !has_room(shared, &schedule, &attempt) {
             if let Some(claim) = fence(shared, &entry, schedule, sight.at(entry.revision)).await {
@@ -193,7 +193,7 @@ fn has_room(shared: &Shared<impl Nats>, schedule: &Schedule, attempt: &Attempt) 
 }
 
 /// The attempt to add; or a skipped one if the schedule is paused, or too slow for the schedule that it follows.
-fn attempt(
+fn new_attempt(
     shared: &Shared<impl Nats>,
     schedule: &Schedule,
     execution_id: Uuid,

@@ -70,7 +70,7 @@ impl Lent {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Permit::lane)
     }
 
-    /// Takes the permit away from the work; to drop it gives it back.
+    /// Takes the permit away from the work; dropping it gives it back.
     pub(crate) fn take(&self) -> Option<Permit> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -125,7 +125,7 @@ impl Telling {
         Self { events, end: Some(otherwise) }
     }
 
-    /// Ends it with its result.
+    /// Ends it: this event is sent in place of `otherwise`.
     pub(crate) fn end(mut self, event: Event<Box<Firing>>) {
         self.end = Some(event);
     }

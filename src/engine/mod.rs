@@ -83,7 +83,6 @@ mod urgency;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -99,7 +98,7 @@ use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
 use crate::load::Load;
 use crate::metrics::Metrics;
-use crate::plan::{LEAD, View};
+use crate::plan::{LEAD, View, lease_for};
 use crate::port::Nats;
 use crate::schedule::{Attempt, DeliveryMode, Halt, Phase, Schedule, Spec, Writer};
 use claim::Accepted;
@@ -162,11 +161,11 @@ pub(crate) struct Shared<N: Nats> {
     outcomes: outcomes::Outcomes,
     /// Places for dead letters under way.
     dead_letters: dead_letter::Places,
-    /// What was said of writes that are tried again.
+    /// Limits the warnings of writes that are tried again.
     retries: retries::Retries,
     /// All tasks that carry out what the core decided.
     tasks: TaskTracker,
-    /// What is asked of groups.
+    /// Requests to groups for their slots.
     pub(crate) slots: slots::Slots,
     /// Executions that this instance acts on.
     running: running::Executions,
@@ -179,13 +178,19 @@ impl<N: Nats> Shared<N> {
     }
 
     /// Whether an attempt may be acted on: this instance has heard itself ever since it sent the claim, and the lease
-    /// has not expired, so nobody else has taken it over.
+    /// has not expired, so nobody else has taken it over, nor will before a reply to it is late.
     pub(crate) fn trusts(&self, accepted: &Accepted, attempt: &Attempt) -> bool {
         let Phase::Claimed { until, .. } = *attempt.phase else { return true };
         if !self.holds(Guard::Trust) {
             return true;
         }
-        self.clock.now() + MARGIN < until && self.members.trusts(accepted.written.sent)
+        let delivery = accepted.schedule.sends(attempt).delivery;
+        let takes = match delivery.mode {
+            DeliveryMode::Request => i64::from(delivery.timeout_seconds),
+            DeliveryMode::Publish | DeliveryMode::Job | DeliveryMode::Core => 0,
+        };
+        let settled_by = self.clock.now() + chrono::Duration::seconds(takes) + MARGIN;
+        settled_by < until && self.members.trusts(accepted.written.sent)
     }
 
     /// Whether a guard holds.
@@ -199,16 +204,6 @@ impl<N: Nats> Shared<N> {
         // In this order: a connection that is up has been counted.
         let is_connected = self.nats.is_connected();
         (is_connected, self.nats.connects())
-    }
-
-    /// Length of a lease: at least as long as a command may take.
-    fn least_lease(&self, spec: &Spec) -> chrono::Duration {
-        let seconds = match spec.delivery.mode {
-            DeliveryMode::Request => spec.delivery.timeout_seconds,
-            DeliveryMode::Publish | DeliveryMode::Job | DeliveryMode::Core => 0,
-        };
-        let timeout = Duration::from_secs(u64::from(seconds) + 30);
-        chrono::Duration::from_std(self.config.lease.max(timeout)).unwrap_or(chrono::Duration::MAX)
     }
 }
 
@@ -295,7 +290,8 @@ impl<N: Nats> Outlook for Shared<N> {
     }
 
     fn lease(&self, spec: &Spec) -> chrono::Duration {
-        self.least_lease(spec)
+        let least = chrono::Duration::from_std(self.config.lease);
+        lease_for(&spec.delivery.known, least.unwrap_or(chrono::Duration::MAX))
     }
 
     fn group_room(&self, group: &str) -> usize {

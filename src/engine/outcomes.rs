@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::core::Event;
-use super::dead_letter::{self, Recorded};
+use super::dead_letter::{self, Concluded};
 use super::deliver::Firing;
 use super::holds::{Events, Ours, Permit};
 use super::record::conclude;
@@ -69,7 +69,7 @@ impl Outcomes {
     }
 }
 
-/// Waits for what the outcome of an execution waits for. If that takes long, its claim is renewed meanwhile.
+/// Awaits `waiting` for an execution that has ended; if that takes long, has its claim renewed meanwhile.
 pub(crate) async fn holding<T>(
     shared: &Shared<impl Nats>,
     events: &Events,
@@ -108,14 +108,19 @@ pub(crate) fn leave(
 /// Records outcomes as they come, as soon as they may.
 pub(crate) async fn record_all(shared: Arc<Shared<impl Nats>>, events: Events) {
     let written = Arc::new(Semaphore::new(MOST_WRITTEN));
+    let mut looked_at = Instant::now();
     loop {
         let unrecorded = shared.outcomes.next().await;
         shared.urgency.quiet(unrecorded.known_at + PATIENCE).await;
         let turn = loop {
+            // Some may be taken all the time, and yet so few that the others wait longer than their claims last.
+            if unrecorded.known_at.elapsed() >= HELD_UP && looked_at.elapsed() >= HELD_UP {
+                hold_up_all(&shared, &events, &unrecorded);
+                looked_at = Instant::now();
+            }
             // The semaphore is never closed.
-            match timeout(HELD_UP, Arc::clone(&written).acquire_owned()).await {
-                Ok(turn) => break turn.ok(),
-                Err(_) => hold_up_all(&shared, &events, &unrecorded),
+            if let Ok(turn) = timeout(HELD_UP, Arc::clone(&written).acquire_owned()).await {
+                break turn.ok();
             }
         };
         shared.tasks.spawn(record(Arc::clone(&shared), unrecorded, events.clone(), turn));
@@ -152,7 +157,7 @@ async fn record(
     drop(turn);
     let lock = if recovered { Lock::Takeover } else { Lock::Claim };
     shared.metrics.claim_held(lock, accepted.written.sent.elapsed());
-    let recorded = Recorded { execution, again: false };
-    dead_letter::end(&shared, &accepted, &attempt, recorded, &events).await;
+    let concluded = Concluded { execution, again: false };
+    dead_letter::end(&shared, &accepted, &attempt, concluded, &events).await;
     drop((place, permit, task));
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::jetstream::reminder::Reminder;
 
-/// What was said.
+/// The warnings that were logged lately, so that many alike are one line.
 #[derive(Debug, Default)]
 pub(super) struct Retries(Mutex<Reminder>);
 

@@ -194,7 +194,7 @@ impl<N: Nats> Engine<N> {
     /// date.
     fn say_load(&mut self) {
         let (load, core) = (&self.shared.load, self.core.load(self.shared.clock.now()));
-        load.set_lines(self.core.resized_lines());
+        load.set_waiting_for_slot(self.core.resized_lines());
         load.timers.store(core.timers, Ordering::Relaxed);
         load.waiting.store(core.waiting, Ordering::Relaxed);
         load.armed.store(core.armed, Ordering::Relaxed);

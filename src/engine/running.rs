@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Shared;
 use crate::port::Nats;
 
-/// All of them.
+/// The executions that an instance acts on, by id.
 #[derive(Default)]
 pub(super) struct Executions(Mutex<HashMap<Uuid, Running>>);
 
@@ -22,7 +22,7 @@ struct Running {
 }
 
 impl Executions {
-    /// Whether an execution is among them.
+    /// Whether the instance acts on an execution.
     pub(super) fn has(&self, execution: Uuid) -> bool {
         self.all().contains_key(&execution)
     }

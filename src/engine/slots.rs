@@ -13,7 +13,8 @@
 //! | after the claim | a claimed attempt with its slot | it is taken over, under the same id and with the same slot |
 //! | after settling, before the slot is freed | a slot whose execution is over | any instance frees it after two seconds |
 //!
-//! What all waits of one instance for a group ask for meanwhile goes into one write.
+//! While a group's key is being written, further requests of this instance to the group are collected; the next write
+//! carries them all.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,19 +50,19 @@ const LOOK: Duration = Duration::from_secs(1);
 const OVER: Duration = Duration::from_secs(2);
 /// How long a claim may be on its way: longer than its write is pursued.
 const PENDING: Duration = Duration::from_secs(35);
-/// Most writes that lose to others before it is tried later.
+/// Most writes of a group's key that lose to others before it is left for later.
 const TRIES: usize = 50;
 
 /// What a group answers; `None` if NATS is out of reach or refuses.
 pub(crate) type Answer = Option<Taken>;
 
-/// What is asked of a group.
+/// A request to a group.
 enum Wish {
     Take(Slot),
     Free(Slot),
 }
 
-/// What is asked of each group and not written yet.
+/// The requests to each group that are not written yet.
 #[derive(Default)]
 pub(crate) struct Slots(Mutex<HashMap<String, Arc<Line>>>);
 
@@ -76,6 +77,15 @@ impl Slots {
     fn line(&self, group: &str) -> Arc<Line> {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(lines.entry(group.to_owned()).or_default())
+    }
+
+    /// Lets go of the line of a group, and forgets it if nobody else has it.
+    fn leave(&self, group: &str, line: Arc<Line>) {
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(line);
+        if lines.get(group).is_some_and(|line| Arc::strong_count(line) == 1) {
+            lines.remove(group);
+        }
     }
 }
 
@@ -130,6 +140,18 @@ fn state(shared: &Shared<impl Nats>, slot: &Slot) -> Option<SlotState> {
 
 async fn ask(shared: &Shared<impl Nats>, group: &str, wish: Wish, within: Duration) -> Answer {
     let line = shared.slots.line(group);
+    let got = ask_in_line(shared, group, &line, wish, within).await;
+    shared.slots.leave(group, line);
+    got
+}
+
+async fn ask_in_line(
+    shared: &Shared<impl Nats>,
+    group: &str,
+    line: &Line,
+    wish: Wish,
+    within: Duration,
+) -> Answer {
     let (answer, mut answered) = oneshot::channel();
     line.wishes.lock().unwrap_or_else(PoisonError::into_inner).push((wish, answer));
     let writing = line.writing.lock().await;

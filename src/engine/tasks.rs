@@ -9,7 +9,7 @@ use futures::future::{self, join_all};
 
 use super::claim::{Accepted, Claimed, claim};
 use super::core::{self, Claiming, Event, Lane};
-use super::dead_letter::{self, Recorded};
+use super::dead_letter::{self, Concluded};
 use super::deliver::{Firing, Made};
 use super::holds::{Events, Held, Lent, Ours, Permit};
 use super::urgency::Urgent;
@@ -203,7 +203,7 @@ async fn make(
     permit: Option<&Lent>,
     urgent: Option<Urgent>,
 ) {
-    match deliver::attempt(shared, &mut firing, urgent).await {
+    match deliver::make_attempt(shared, &mut firing, urgent).await {
         Made::Ended => {
             let ids = (firing.execution.schedule_id, firing.execution.id);
             let place = outcomes::holding(shared, events, ids, shared.urgency.place()).await;
@@ -211,9 +211,9 @@ async fn make(
             outcomes::leave(shared, firing, place, held);
         }
         Made::Known(execution) => {
-            let recorded = Recorded { execution, again: true };
+            let concluded = Concluded { execution, again: true };
             let (accepted, attempt) = (&firing.accepted, &firing.attempt);
-            dead_letter::end(shared, accepted, attempt, recorded, events).await;
+            dead_letter::end(shared, accepted, attempt, concluded, events).await;
         }
         Made::Nothing => let_go(shared, &firing, events),
     }

@@ -3,7 +3,8 @@
 //! When many schedules are due at once, work that could wait makes them late: writing outcomes to the history. So
 //! outcomes wait while more than a few claims and commands are under way, or commands that are due have not even begun.
 //! Their number and their waiting time are bounded, because a crash makes us look for every outcome that is not
-//! recorded.
+//! recorded. While the history takes nothing, commands beyond that number go out at the pace at which they give up
+//! waiting with their permits, and a schedule stops at the attempts that its record holds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,10 +12,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::core::MAX_ARMED;
+
 /// Most claims and commands alongside which bookkeeping goes on: so few are not delayed by it.
 const FEW: usize = 64;
-/// Most outcomes that wait at once; beyond it, commands wait for a place too.
-const MOST_WAITING: usize = 20_000;
+/// Most outcomes that wait at once; beyond it, commands wait for a place too. All that was armed for a burst can go out before.
+const MOST_WAITING: usize = MAX_ARMED;
 
 /// Counts the urgent work under way, and bounds the outcomes that wait for it.
 pub(crate) struct Urgency {

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::every::every;
+
 /// Stage of an execution's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -22,6 +24,10 @@ pub enum ExecutionStatus {
 }
 
 impl ExecutionStatus {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        every!(ExecutionStatus: Running, Success, Failed, Skipped, Cancelled, Corrected);
+
     /// The name used in JSON and logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,8 +54,7 @@ impl ExecutionStatus {
 
     /// The status that an event reports.
     pub fn from_event(event: &str) -> Option<Self> {
-        let ended = [Self::Success, Self::Failed, Self::Skipped, Self::Cancelled, Self::Corrected];
-        ended.into_iter().chain([Self::Running]).find(|status| status.event() == event)
+        Self::ALL.into_iter().find(|status| status.event() == event)
     }
 
     /// Whether no other status can follow.

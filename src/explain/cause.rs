@@ -1,4 +1,4 @@
-//! What caused that a time was skipped, left out, or has to wait.
+//! Why a time was skipped, left out, or has to wait.
 //!
 //! A decision is made some time after the time was due, and goes by what the schedule was then. If that changed in between,
 //! it is not known by which of the two it was made, and nothing is said of it.

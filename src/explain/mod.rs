@@ -357,12 +357,20 @@ impl Occurred<'_> {
         range.map_or(1, |range| range.count.max(1))
     }
 
-    /// When the first attempt was due, and how late its command was, in milliseconds.
-    fn lateness(&self, due: impl Fn(DateTime<Utc>) -> DateTime<Utc>) -> (DateTime<Utc>, i64) {
+    /// When the first attempt was due, and how late its command was, in milliseconds. `None` if it was cancelled before it
+    /// was sent.
+    fn lateness(
+        &self,
+        due: impl Fn(DateTime<Utc>) -> DateTime<Utc>,
+    ) -> Option<(DateTime<Utc>, i64)> {
         let timings = self.first.event.as_ref().map(|event| *event.timings);
+        let sent_at = timings.and_then(|timings| timings.sent_at);
+        if self.first.status == ExecutionStatus::Cancelled && sent_at.is_none() {
+            return None;
+        }
         let due_at = timings.and_then(|timings| timings.due_at);
         let due = due_at.unwrap_or_else(|| due(self.first.scheduled_for));
-        let sent = timings.and_then(|timings| timings.sent_at).unwrap_or(self.first.started_at);
-        (due, (sent - due).num_milliseconds().max(0))
+        let sent = sent_at.unwrap_or(self.first.started_at);
+        Some((due, (sent - due).num_milliseconds().max(0)))
     }
 }

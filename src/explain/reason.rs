@@ -41,7 +41,7 @@ pub(super) enum Waits {
     Slot(Slots),
     /// The end of a pause.
     Resumption,
-    /// That the schedule is switched on.
+    /// A user to switch the schedule on.
     SwitchingOn,
     /// Nothing: it is about to be made.
     Turn,

@@ -63,11 +63,11 @@ impl<'a> Teller<'a> {
         let mut told = ExplainedTime { count, cause, ..ExplainedTime::new(at, outcome) };
         told.last = (count > 1).then_some(last);
         if !acted.is_range() {
-            let (due, late_ms) = occurred.lateness(|at| self.due(at));
             told.execution_id = Some(acted.execution);
             told.attempts = Some(occurred.attempts);
-            told.late_ms = Some(late_ms);
-            if late_ms >= LATE_MS {
+            let lateness = occurred.lateness(|at| self.due(at));
+            told.late_ms = lateness.map(|(_, late_ms)| late_ms);
+            if let Some((due, late_ms)) = lateness.filter(|(_, late_ms)| *late_ms >= LATE_MS) {
                 told.down = self.down_between(due, due.later(TimeDelta::milliseconds(late_ms)));
             }
         }

@@ -242,6 +242,21 @@ fn many_alike_are_one_line_and_attempts_at_one_time_are_one() {
 }
 
 #[test]
+fn what_was_cancelled_before_it_was_sent_was_not_late() {
+    let mut schedule = schedule(json!({ "schedule_type": "interval", "interval_seconds": 60 }));
+    schedule.next_run_at = Some(at("00:02:00"));
+    schedule.last_scheduled_for = Some(at("00:01:00"));
+    schedule.occurrence_count = 2.into();
+    let unsent = acted("00:00:00", ExecutionStatus::Cancelled, 5000);
+    let late = acted("00:01:00", ExecutionStatus::Failed, 5000);
+    let changes = [change("created", "00:00:00", json!({}))];
+    let known = known(&schedule, &changes, vec![unsent, late], at("00:01:30"));
+    let told = explain(&known, at("00:00:00"), at("00:01:30"));
+    assert_eq!((told[0].outcome, told[0].late_ms), (Became::Cancelled, None));
+    assert_eq!((told[1].outcome, told[1].late_ms), (Became::Failed, Some(5000)));
+}
+
+#[test]
 fn clock_changes_are_marked() {
     let fields = json!({ "schedule_type": "cron", "cron_expression": "30 2 * * *", "timezone": "Europe/Berlin" });
     let mut schedule = schedule(fields);

@@ -40,7 +40,7 @@ impl Dependents {
 type Following = (Uuid, (Uuid, On));
 
 fn follows(schedule: &Schedule) -> Option<Following> {
-    let after = schedule.spec.timing.follows().filter(|_| super::is_live(schedule))?;
+    let after = schedule.spec.timing.follows().filter(|_| schedule.is_live())?;
     Some((after.schedule_id, (schedule.id, after.on)))
 }
 

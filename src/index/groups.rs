@@ -15,7 +15,7 @@ use crate::stored::damage::Damage;
 #[derive(Default)]
 pub(super) struct Groups {
     live: Live<Group>,
-    /// How often users had changed each, by its key, as the watch has shown.
+    /// The latest revision of each that the watch has shown, by its key. Only what users change counts it up.
     shown: Mutex<HashMap<String, u64>>,
 }
 

@@ -3,7 +3,6 @@
 use super::Entry;
 use super::orders::Orders;
 use super::place::Sort;
-use super::record::is_live;
 use super::rows::{Rows, due, is_alike};
 use crate::schedule::Schedule;
 
@@ -37,13 +36,13 @@ impl Listed {
     fn insert(&mut self, entry: &Entry) {
         let slot = self.rows.push(entry);
         let Self { rows, live, deleted } = self;
-        pick(live, deleted, !is_live(&entry.schedule)).insert(slot, rows);
+        pick(live, deleted, !entry.schedule.is_live()).insert(slot, rows);
     }
 
     fn remove(&mut self, schedule: &Schedule) {
         let Some(slot) = self.rows.slot(schedule.id) else { return };
         let Self { rows, live, deleted } = self;
-        pick(live, deleted, !is_live(schedule)).remove(slot, rows);
+        pick(live, deleted, !schedule.is_live()).remove(slot, rows);
         let last = rows.last();
         if last != slot {
             pick(live, deleted, rows.is_deleted(last)).renumber(last, slot, rows);
@@ -56,7 +55,7 @@ impl Listed {
         let new = &*entry.schedule;
         let Some(slot) = self.rows.slot(new.id) else { return };
         let Self { rows, live, deleted } = self;
-        let (was_deleted, is_deleted) = (!is_live(old), !is_live(new));
+        let (was_deleted, is_deleted) = (!old.is_live(), !new.is_live());
         if was_deleted != is_deleted {
             pick(live, deleted, was_deleted).remove(slot, rows);
             rows.update(slot, entry);

@@ -1,4 +1,4 @@
-//! All of one kind that have keys of their own, as the watch or an own write last showed them.
+//! The values of one kind, each with a key of its own, as the watch or an own write last showed them.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::schedule::keyed::{Keyed, Known};
 
-/// What is known of one kind.
+/// The values of one kind, and who is told when one changes.
 pub(super) struct Live<T: Keyed> {
     known: RwLock<Arc<Known<T>>>,
     changed: watch::Sender<()>,
@@ -19,7 +19,7 @@ impl<T: Keyed> Default for Live<T> {
 }
 
 impl<T: Keyed> Live<T> {
-    /// All of them.
+    /// All values of the kind.
     pub(super) fn all(&self) -> Arc<Known<T>> {
         Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }

@@ -63,7 +63,6 @@ pub use page::Listing;
 pub(crate) use place::nanos;
 pub use place::{Place, Sort};
 pub(crate) use pool::{number, reserve};
-use record::is_live;
 pub use record::{Newer, Unreadable, read_record};
 use shares::Shares;
 pub use sight::{At, Sight};
@@ -260,7 +259,7 @@ impl Index {
             }
             state.arrange(known_schedule.as_deref(), Some(&entry));
             state.count(&entry.schedule, 1);
-            if is_live(&entry.schedule) && !state.coming.is_empty() {
+            if entry.schedule.is_live() && !state.coming.is_empty() {
                 let schedule = &entry.schedule;
                 state.coming.remove(&name_key(&schedule.created_by, &schedule.spec.name));
             }

@@ -14,7 +14,7 @@ use crate::schedule::{Calendar, Calendars, PausesOfAll};
 use crate::stored::damage::Damage;
 
 /// What holds for all schedules at one revision.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Overall {
     /// The latest revision of the bucket that changed any of it; 0 if there is none.
     pub revision: u64,
@@ -58,7 +58,7 @@ impl Index {
         Arc::clone(&self.overall().calendars)
     }
 
-    /// Revision by which everything goes that is decided or being written.
+    /// The oldest revision that a decision or a write under way may still go by.
     pub fn honoured(&self) -> u64 {
         let mut older = self.latest.older.lock().unwrap_or_else(PoisonError::into_inner);
         older.retain(|held| held.strong_count() > 0);
@@ -93,7 +93,7 @@ impl Index {
                 revision: known.revision.max(revision),
                 pauses: Arc::new(pauses),
                 pauses_revision: revision,
-                calendars: Arc::clone(&known.calendars),
+                ..known.clone()
             })
         });
     }
@@ -112,9 +112,8 @@ impl Index {
             let mut calendars = Calendars::clone(&known.calendars);
             calendars.take_in(key, revision, held).then(|| Overall {
                 revision: known.revision.max(revision),
-                pauses: Arc::clone(&known.pauses),
-                pauses_revision: known.pauses_revision,
                 calendars: Arc::new(calendars),
+                ..known.clone()
             })
         });
         if is_news {
@@ -125,12 +124,7 @@ impl Index {
     /// Notes that something was changed that is kept elsewhere.
     pub(super) fn note_revision(&self, revision: u64) {
         self.replace(|known| {
-            (known.revision < revision).then(|| Overall {
-                revision,
-                pauses: Arc::clone(&known.pauses),
-                pauses_revision: known.pauses_revision,
-                calendars: Arc::clone(&known.calendars),
-            })
+            (known.revision < revision).then(|| Overall { revision, ..known.clone() })
         });
     }
 
@@ -170,7 +164,7 @@ impl Index {
         true
     }
 
-    /// Gives schedules whose calendars have changed their triggers anew, and has the engine look at them.
+    /// Renews the triggers of schedules whose calendars have changed, and has the engine look at them.
     fn restrict_anew(&self) {
         let calendars = self.calendars();
         let users = self.tied(|schedule| schedule.spec.timing.has_calendars());

@@ -52,11 +52,6 @@ impl Newer {
     }
 }
 
-/// Whether a schedule counts against its creator's limit.
-pub(super) fn is_live(schedule: &Schedule) -> bool {
-    schedule.status != Status::Deleted && !schedule.purge
-}
-
 /// Fields that all formats have in common.
 #[derive(Deserialize)]
 struct Glimpse {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::counts::Tally;
 use super::dependents::Dependents;
 use super::listed::Listed;
-use super::record::{Newer, is_live};
+use super::record::Newer;
 use super::{ComingSchedule, Entry, SetAside, Vanished};
 use crate::schedule::Schedule;
 
@@ -97,7 +97,7 @@ pub(super) struct State {
 impl State {
     /// Whether there is a schedule that counts against its creator's limit.
     pub fn has(&self, id: Uuid) -> bool {
-        self.entries.get(id).is_some_and(|entry| is_live(&entry.schedule))
+        self.entries.get(id).is_some_and(|entry| entry.schedule.is_live())
             || self.newer.get(&id).is_some_and(|left| left.record.is_live)
     }
 
@@ -142,7 +142,7 @@ impl State {
 
     /// Counts a schedule for its creator.
     pub fn count(&mut self, schedule: &Schedule, by: isize) {
-        if is_live(schedule) {
+        if schedule.is_live() {
             self.count_for(&schedule.created_by, by);
         }
     }

@@ -8,9 +8,9 @@ use super::rows::{
 };
 use crate::schedule::Status;
 
-/// Length of a name from which on the standard library searches it fast,
+/// Length of a name that is looked for from which on the standard library finds it fast, unless the text is short.
 const LONG: usize = 48;
-/// for a text of at most this length.
+/// Length of a text that is looked for up to which that holds.
 const FAST: usize = 32;
 
 /// Conditions on a row.

@@ -101,14 +101,14 @@ fn lost(error: impl std::fmt::Display) -> Unanswered {
     Unanswered::Lost(error.to_string())
 }
 
-/// What the leader says and the client's form of it leaves out.
+/// Fields of the leader's answer that the client's form of it leaves out.
 #[derive(Deserialize)]
 struct Said {
     ts: Option<DateTime<Utc>>,
     error: Option<jetstream::Error>,
 }
 
-/// What is asked for most often; most of the rest is the stream's configuration.
+/// The fields that are asked for most often; most of the rest of the answer is the stream's configuration.
 #[derive(Deserialize)]
 struct Last {
     state: Option<LastSequence>,

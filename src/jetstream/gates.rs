@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 /// Most commands that wait for one stream at once: servers limit what they hold of unanswered ones.
 const MOST: usize = 4096;
-/// The same while the stream is silent.
+/// Most commands that wait for a stream while it is silent.
 const FEW: usize = 64;
 /// Time for which a stream may take nothing of what it is sent before it counts as silent.
 pub(crate) const SILENT: Duration = Duration::from_secs(1);

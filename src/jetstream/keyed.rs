@@ -1,4 +1,4 @@
-//! Reads and writes calendars and groups, each of which is a key of the bucket.
+//! Reads and writes calendars, groups and reruns, each of which is a key of the bucket.
 
 use bytes::Bytes;
 use tokio::time::Instant;

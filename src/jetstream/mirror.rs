@@ -61,7 +61,7 @@ pub(super) trait Mirrored: Send + Sync + 'static {
     /// The highest sequence shown so far.
     fn seen(&self) -> u64;
 
-    /// What it holds, in number.
+    /// Number of entries that it holds.
     fn len(&self) -> usize;
 
     /// How many messages the stream must hold, if that is certain.

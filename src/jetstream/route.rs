@@ -28,14 +28,15 @@ use crate::port::{Nats, Unanswered};
 
 /// How long an answer of the server that names a stream saves others the question.
 const FRESH: Duration = Duration::from_secs(1);
-/// The same for an answer that did not come.
+/// How long the lack of an answer saves others the question.
 const AWAY: Duration = Duration::from_millis(200);
 /// Most questions under way at once.
 const MAX_QUESTIONS: usize = 64;
 /// Most subjects that wait to be looked up.
 const MAX_WANTED: usize = 64;
-/// How long a stream's settings are trusted, and after how long they are looked up again.
+/// How long a stream's settings are trusted.
 const VALID: Duration = Duration::from_secs(600);
+/// Age from which on they are looked up again.
 const CURRENT: Duration = Duration::from_secs(60);
 /// Pause before a stream that could not be looked up is asked again.
 const SOON: Duration = Duration::from_secs(5);
@@ -128,7 +129,7 @@ impl<N: Nats> Routes<N> {
         self.at_stream_of(subject, |stream| stream.map(str::to_owned))
     }
 
-    /// The same, for a short look at its name.
+    /// Looks at the name of the stream that a subject goes to, as [`Self::stream_of`] knows it, without a copy.
     pub(crate) fn at_stream_of<T>(&self, subject: &str, ask: impl FnOnce(Option<&str>) -> T) -> T {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         ask(known.stream_of(subject).map(String::as_str))

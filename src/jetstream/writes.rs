@@ -18,7 +18,7 @@ use crate::names;
 
 /// How long a refusal counts if nobody has tried again since.
 const REFUSED_LATELY: Duration = Duration::from_secs(60);
-/// The same for a write that was not acknowledged.
+/// How long a missing acknowledgement counts if nobody has tried again since.
 const LOST_LATELY: Duration = Duration::from_secs(15);
 /// Time by which a lost acknowledgement, or the election of a leader, is over.
 const TRANSIENT: Duration = Duration::from_secs(2);
@@ -35,7 +35,7 @@ pub enum OurStream {
 }
 
 impl OurStream {
-    /// All of them.
+    /// Every stream of ours.
     pub const ALL: [Self; 3] = every!(OurStream: Schedules, Executions, Audit);
 
     /// The name of its stream.

@@ -79,7 +79,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All of them.
+    /// Every stage.
     pub(crate) const ALL: [Self; 4] = every!(Stage: Claiming, Delivering, WaitingReply, Recording);
 
     fn as_str(self) -> &'static str {

@@ -84,7 +84,8 @@ pub(super) fn succeeded(schedule: &mut Schedule, ended: &Execution, at: DateTime
     add(schedule, ChangeKind::Recovered, ended, at, details);
 }
 
-/// When a schedule is to be said to be overdue. Not while the history may have a success that its record does not.
+/// When a schedule counts as overdue, to be announced; never while the history may have a success that its record
+/// lacks.
 pub(super) fn overdue_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     let at = expected_by(schedule, view)?;
     let is_known = schedule.alerts().is_some_and(|alerts| alerts.overdue_since.is_some());
@@ -121,7 +122,7 @@ pub(super) fn overdue(schedule: &mut Schedule, now: DateTime<Utc>, view: &impl V
     schedule.events.push(change);
 }
 
-/// Whether nothing is said of a schedule: it stands for one command only, or too much is to be said already.
+/// Whether a schedule gets no alerts: it stands for one command only, or too many of its events wait already.
 fn is_silent(schedule: &Schedule) -> bool {
     schedule.purge || schedule.events.len() >= MAX_PENDING
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Duration, Utc};
 use sha2::{Digest as _, Sha256};
 
-use super::wake::{abandoned, lost_at, renew_at, spared_from};
+use super::wake::{abandoned, lost_at, spared_from};
 use super::{
     Plan, REPLY_MARGIN, Terms, View, may_fire, room, room_since, waits_for_its_time, waits_until,
 };
@@ -30,8 +30,7 @@ impl Plan {
         }
     }
 
-    /// Takes over attempts of a schedule that nobody acts on any more, and renews claims of our own whose outcomes the history
-    /// does not take: whoever took such an attempt over would not know that it was made.
+    /// Takes over attempts of a schedule that nobody acts on any more.
     pub(super) fn take_over(
         &mut self,
         schedule: &Schedule,
@@ -47,13 +46,9 @@ impl Plan {
                     let free = abandoned(*by, attempt.execution_id, view)
                         || *until <= now
                         || spared_from(schedule, attempt, view).is_some_and(|at| at <= now);
-                    let renewed = mine && renew_at(attempt, view).is_some_and(|at| at <= now);
                     let until = now.later(lease_of(schedule, attempt, lease));
                     let take_over = AttemptEvent::TakeOver { by: me, until };
-                    if renewed {
-                        // Ignored: a claim can always be renewed.
-                        let _ = attempt.on(take_over);
-                    } else if !mine && free && attempt.on(take_over).is_ok() {
+                    if !mine && free && attempt.on(take_over).is_ok() {
                         attempt.token = attempt.token.take().or_else(|| token(schedule, attempt));
                         self.recover.push(attempt.clone());
                     }
@@ -153,12 +148,17 @@ pub(super) fn token(schedule: &Schedule, attempt: &Attempt) -> Option<String> {
     Some(format!("{}.{secret}", schedule.id.simple()))
 }
 
-/// How long a takeover holds: at least as long as a reply may take that was awaited before an update.
-fn lease_of(schedule: &Schedule, attempt: &Attempt, lease: Duration) -> Duration {
-    match schedule.sends(attempt).delivery {
+/// How long a takeover or a renewal holds: at least as long as a reply may take that was awaited before an update.
+pub(super) fn lease_of(schedule: &Schedule, attempt: &Attempt, least: Duration) -> Duration {
+    lease_for(schedule.sends(attempt).delivery, least)
+}
+
+/// How long a claim holds, `least` or longer: at least as long as a reply may take.
+pub(crate) fn lease_for(delivery: &Delivery, least: Duration) -> Duration {
+    match delivery {
         Delivery { mode: DeliveryMode::Request, timeout_seconds, .. } => {
-            lease.max(Duration::seconds(i64::from(*timeout_seconds)) + REPLY_MARGIN)
+            least.max(Duration::seconds(i64::from(*timeout_seconds)) + REPLY_MARGIN)
         }
-        _ => lease,
+        _ => least,
     }
 }

@@ -30,10 +30,10 @@ fn waiting_for_slot(schedule: &Schedule) -> usize {
     }
 }
 
-/// That a schedule could use a slot of its group.
+/// A schedule's need for a slot of its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// From when on.
+    /// When it begins.
     pub at: DateTime<Utc>,
     /// Since when it has waited: since what wants the slot is due, or since its latest run began, so that a schedule with much
     /// to make up for takes turns with others. What is left of a backfill is due whenever there is room, and waits since

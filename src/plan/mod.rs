@@ -16,11 +16,12 @@
 //!      \--plan-----> skipped --settle--> (gone)
 //! ```
 
-pub(crate) mod ahead;
 mod alerts;
 mod attempts;
+pub(crate) mod correct;
 mod group;
 mod occurrences;
+mod renew;
 mod replan;
 mod resume;
 mod room;
@@ -36,9 +37,12 @@ use crate::schedule::{
     SkippedRange, Status,
 };
 use crate::trigger::Trigger;
+pub(crate) use attempts::lease_for;
 use attempts::token;
 use group::capacity_in_order;
 pub use group::{Wanted, wants_slot};
+use renew::renew;
+pub use renew::renewal_at;
 use replan::replan;
 use resume::{resume, resume_at};
 use room::{capacity, claimed_count, is_under_way, may_fire, room_since};
@@ -49,7 +53,7 @@ pub use wake::{OnlySkips, is_ours_to_end, only_skips, wake_at};
 
 /// How far ahead of its time an occurrence is claimed, so that only its command is left to send when the time comes.
 pub const LEAD: Duration = Duration::milliseconds(500);
-/// The same when too much is due at once to be claimed in less.
+/// Longest lead: claims are made up to this far ahead when too much is due at once for [`LEAD`].
 pub const MAX_LEAD: Duration = Duration::seconds(3);
 /// Most executions of a schedule under way at once; a further occurrence is skipped.
 pub const MAX_CLAIMED: usize = 16;
@@ -60,7 +64,7 @@ pub const MAX_WAITING: usize = 16;
 pub const MAX_ATTEMPTS: usize = 64;
 /// Most late occurrences that `catch_up` `all` makes up for.
 pub const MAX_CATCH_UP: u64 = 1000;
-/// How late an occurrence may be with `catch_up` `none`.
+/// Largest lateness at which an occurrence still runs with `catch_up` `none`.
 const ON_TIME: Duration = Duration::seconds(5);
 /// Least time that workers have to report again once they can.
 const RECONNECTING: Duration = Duration::seconds(5);
@@ -162,6 +166,9 @@ pub fn plan(
     terms: impl Into<Terms>,
 ) -> Option<Plan> {
     let terms = terms.into();
+    if let Some(plan) = renew(schedule, now, view, terms.lease) {
+        return Some(plan);
+    }
     if let Some(plan) = replan(schedule, trigger, now) {
         return Some(plan);
     }

@@ -26,8 +26,9 @@ const RENEW: Duration = Duration::seconds(60);
 
 /// When a claim of this instance is renewed, if it is.
 pub(super) fn renew_at(attempt: &Attempt, view: &impl View) -> Option<DateTime<Utc>> {
-    let Phase::Claimed { until, .. } = *attempt.phase else { return None };
-    view.is_held_up(attempt.execution_id).then(|| until.earlier(RENEW))
+    let Phase::Claimed { by, until, .. } = *attempt.phase else { return None };
+    let is_ours = by == view.me() && view.is_held_up(attempt.execution_id);
+    is_ours.then(|| until.earlier(RENEW))
 }
 
 /// When an attempt may be taken from another instance that seems to be gone, before that is certain. If that instance
@@ -62,14 +63,15 @@ pub fn wake_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     occurrence.into_iter().chain(wake_besides(schedule, view)).min()
 }
 
-/// That nothing is due of a schedule but an entry of what it was to do while all were paused.
+/// The finding that a schedule has nothing to do but write what a pause of all has skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnlySkips {
     /// When more is due, if ever.
     pub until: Option<DateTime<Utc>>,
 }
 
-/// Whether [`plan`] would only skip what was due within a pause of all that is over by `now`.
+/// Finds that [`plan`] would only skip what was due within a pause of all that is over by `now`; `None` if it would
+/// do more, or nothing.
 pub fn only_skips(
     schedule: &Schedule,
     trigger: &Trigger,

@@ -54,7 +54,7 @@ const MAX_NAME: usize = 100;
 const MAX_REASON: usize = 1500;
 /// Reason for a field that appears twice.
 const REPEATED: &str = "is given more than once";
-/// What to call one name of a request, and all of them.
+/// Singular and plural by which error messages call the names in a request.
 const FIELD: (&str, &str) = ("field of this request", "fields");
 
 /// Shortens a text for display.

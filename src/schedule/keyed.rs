@@ -1,4 +1,4 @@
-//! What calendars and groups have in common: each is a key of the bucket, by a name, and users change it.
+//! What calendars, groups and reruns have in common: each is a key of the bucket, by a name, and users change it.
 //!
 //! A change and its event are one write, as with schedules. A deletion is first a value that says so; its key goes once
 //! that is announced.
@@ -45,7 +45,7 @@ pub struct Head<'a> {
     pub events: &'a [Change],
 }
 
-/// The same, to be changed.
+/// Those of the same fields that a change touches.
 #[derive(Debug)]
 pub struct HeadMut<'a> {
     pub(crate) format: &'a mut u16,
@@ -60,7 +60,7 @@ pub struct HeadMut<'a> {
 
 /// A value with a key of its own, by a name.
 pub trait Keyed: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync {
-    /// What people call it.
+    /// Its kind, as messages name it.
     const KIND: &'static str;
     /// The lowest format whose instances go by it.
     const NEEDS: u16;

@@ -345,6 +345,11 @@ impl Schedule {
         has && is_planned && calendars.versions(timing) != *self.planned_with
     }
 
+    /// Whether the schedule is there for users, has its name, and counts against its creator's limit: it is not deleted.
+    pub fn is_live(&self) -> bool {
+        self.status != Status::Deleted && !self.purge
+    }
+
     /// Whether occurrences of the schedule are acted on.
     pub fn fires(&self) -> bool {
         self.status == Status::Active && self.is_active

@@ -80,6 +80,11 @@ impl TargetPattern {
         names::covers(&self.0, target.as_str())
     }
 
+    /// Whether any of the patterns of an allow-list allows a target.
+    pub fn any_allows(patterns: &[Self], target: &Target) -> bool {
+        patterns.iter().any(|pattern| pattern.allows(target))
+    }
+
     /// The pattern.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -71,7 +71,7 @@ impl<T: Eq + Hash + ?Sized> Pool<T> {
 }
 
 impl<T: Eq + Hash> Pool<T> {
-    /// Does the same for a shared value.
+    /// Shares the value behind a [`Shared`], as [`Pool::share`] does.
     pub fn share_value(&mut self, value: &mut Shared<T>) {
         self.share(&mut value.0);
     }

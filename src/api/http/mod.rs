@@ -334,7 +334,8 @@ fn why_not(error: &std::io::Error) -> String {
 
 const STOPPING: &str = "the service is stopping";
 
-async fn no_route(State(http): State<Arc<Http>>, request: Request) -> Response {
+/// Answers that there is no such route.
+pub(crate) async fn no_route(State(http): State<Arc<Http>>, request: Request) -> Response {
     let message = format!("there is no {}: see /openapi.json", request.uri().path());
     refuse(&http, &request, ApiError::new(Code::NotFound, message))
 }

@@ -163,7 +163,7 @@ fn groups(known: &Known<Group>, load: &Load) -> Vec<GroupGauges> {
         name: group.name.clone(),
         limit: usize::from(group.limit),
         running: group.slots.len(),
-        waiting: load.line(&group.name),
+        waiting: load.waiting_for_slot(&group.name),
     });
     gauges.collect()
 }

@@ -14,9 +14,7 @@ use super::Named;
 use super::named::is_key;
 use super::once::{Deed, Found, Key, Once, Unmade, hash, repeated as repeated_by};
 use crate::port::Nats;
-use crate::schedule::{
-    Change, ChangeKind, CreateSchedule, FieldFault, Schedule, Status, new_schedule,
-};
+use crate::schedule::{Change, ChangeKind, CreateSchedule, FieldFault, Schedule, new_schedule};
 
 impl Checked for CreateSchedule {
     fn faults(&self, api: &Api<impl Nats>) -> Vec<FieldFault> {
@@ -175,7 +173,7 @@ impl<N: Nats> Api<N> {
         let Some(after) = schedule.spec.timing.follows() else { return Ok(()) };
         let upstream = after.schedule_id;
         let stored = self.record(upstream).await?;
-        let there = stored.is_some_and(|(s, _)| s.status != Status::Deleted && !s.purge);
+        let there = stored.is_some_and(|(stored, _)| stored.is_live());
         let reason = if !there {
             format!("there is no schedule {upstream}")
         } else if self.index.leads_to(upstream, schedule.id) {

@@ -64,7 +64,7 @@ pub(in crate::api) struct Memo {
 
 keeps_unknown!(Memo);
 
-/// By what a request is known when it is sent again.
+/// Identity of a request, by which it is recognised when it is sent again.
 #[derive(Clone, Debug)]
 pub(in crate::api) struct Key {
     /// Who sends it.
@@ -76,7 +76,7 @@ pub(in crate::api) struct Key {
 }
 
 impl Caller {
-    /// By what this caller's request is known if it is sent again; `asked` is the hash of what it asks for.
+    /// Identity of this caller's request, if it has one; `asked` is the hash of what it asks for.
     pub(in crate::api) fn key(&self, given: Option<&String>, asked: String) -> Option<Key> {
         let text = given.or(self.message_id.as_ref())?.clone();
         Some(Key { user: self.actor(), text, request: asked })
@@ -104,7 +104,7 @@ pub(in crate::api) trait Deed: Sync {
     ) -> impl Future<Output = Result<Self::Made, Unmade>> + Send;
 }
 
-/// How a request stands.
+/// Whether a request was sent before.
 pub(in crate::api) enum Found<T> {
     /// Nobody had sent it when this was prepared.
     New(T),

@@ -10,8 +10,8 @@ use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
 use crate::dashboard::parts::{choice, filters, more, nothing, pager, search, when_read};
 use crate::dashboard::visit::{Read, Visitor};
+use crate::execution::ExecutionStatus;
 
-const STATUSES: [&str; 6] = ["running", "success", "failed", "skipped", "cancelled", "corrected"];
 /// Filters by time. A browser's own field would lose the seconds' fractions, and could not be emptied by keys alone.
 const TIMES: [(&str, &str); 4] = [
     ("started_after", "Started after (UTC, or with an offset)"),
@@ -22,7 +22,7 @@ const TIMES: [(&str, &str); 4] = [
 /// The parameter that asks for executions without an error type: a field that is left empty asks for nothing.
 pub(super) const UNTYPED: &str = "without_error_type";
 const CORRELATION: &str = "correlation_id";
-/// Filters that are always seen, and those that stand behind a word.
+/// Filters that are always seen; the others are folded away until they are asked for.
 const STANDING: [&str; 4] = ["status", "error_type", "command_sent", "tag"];
 const MORE: [&str; 8] = [
     "schedule_id",
@@ -70,7 +70,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     let body = html! {
         h1 { "Executions" }
         (filters("/executions", html! {
-            (choice(visitor, "status", "Outcome", &STATUSES))
+            (choice(visitor, "status", "Outcome", &ExecutionStatus::ALL.map(ExecutionStatus::as_str)))
             (search(visitor, "error_type", "Error type"))
             (search(visitor, "command_sent", "Sent to"))
             (search(visitor, "tag", "Tag"))

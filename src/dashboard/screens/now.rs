@@ -147,7 +147,7 @@ fn throughput(statistics: &Read) -> Markup {
     columns(&summary, &made)
 }
 
-/// How late commands were sent, oldest first.
+/// Plot of the lateness of commands, oldest first.
 pub(super) fn lateness(lately: &Read) -> Markup {
     let reply = match lately {
         Ok(reply) => reply,

@@ -36,7 +36,7 @@ const FILTERS: [&str; 11] = [
 /// Filters that are true or false.
 const SWITCHES: [&str; 2] = ["is_failing", "is_overdue"];
 
-/// Those that stand behind a word.
+/// Filters that are folded away until they are asked for.
 const MORE: [&str; 7] =
     ["schedule_type", "tags", "target_prefix", "owner", "group", "calendar", "sort"];
 

@@ -24,7 +24,7 @@ const MARK: f64 = 4.0;
 /// Parts of its axis.
 const TICKS: i32 = 4;
 
-/// From when to when.
+/// A span of time, from its start to its end.
 type Span = (DateTime<Utc>, DateTime<Utc>);
 
 pub(super) async fn write(visitor: &Visitor<'_>) -> Response {

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+/// Most claims that wait for their time at once; beyond it nothing is claimed ahead.
+pub(crate) const MAX_ARMED: usize = 50_000;
+
 /// An attempt under an accepted claim that is not due yet, with its due time.
 pub(crate) struct Armed<A> {
     /// When its command may go out.

@@ -1,4 +1,4 @@
-//! What the core is told, and what it has done.
+//! What the core is told ([`Event`]), and what it wants done ([`Action`]).
 
 use uuid::Uuid;
 
@@ -37,7 +37,7 @@ pub(crate) enum Event<A> {
     Announced(Uuid, Vec<Uuid>),
     /// The schedules that follow this one have been told of the ends of these executions.
     Told(Uuid, Vec<Uuid>),
-    /// The attempt to plan a record again whose times lay ahead is over.
+    /// The correction of a record whose times lay ahead has ended, whether or not it was written.
     Corrected(Uuid),
     /// A permit was given back.
     Returned(Lane),
@@ -68,7 +68,7 @@ pub(crate) enum Action<A> {
     AnnounceOverall,
     /// Tell the schedules that follow this one of what has ended.
     Tell(Uuid),
-    /// Plan again a schedule whose times lie ahead.
+    /// Correct a schedule whose times lie ahead: plan it again from now.
     Correct(Uuid),
     /// Stop an execution, if it is ours.
     Stop(Uuid),

@@ -53,7 +53,7 @@ impl<A> Core<A> {
             self.leave_line(id);
             return other.into_iter().chain(wants.map(|wanted| wanted.at)).min();
         };
-        let stands = self.slots.get(id).and_then(|state| state.waits.as_ref());
+        let stands = self.table.get(id).and_then(|state| state.waits.as_ref());
         let stands = stands.filter(|waits| waits.group == *group).map(|waits| waits.place.1);
         let since = wanted.since.or(stands).unwrap_or(now);
         self.join_line(group, (Reverse(schedule.spec.priority), since, id));
@@ -68,13 +68,13 @@ impl<A> Core<A> {
 
     /// Since when it is a schedule's turn to take a slot.
     pub(super) fn admitted_since(&self, id: Uuid) -> Option<DateTime<Utc>> {
-        self.slots.get(id)?.waits.as_ref()?.admitted
+        self.table.get(id)?.waits.as_ref()?.admitted
     }
 
     /// Whether it is a schedule's turn: as many are as there are free slots, besides one that has its slot already.
     fn is_first(&self, entry: &Entry, now: DateTime<Utc>, outlook: &impl Outlook) -> bool {
         let id = entry.schedule.id;
-        let Some(waits) = self.slots.get(id).and_then(|state| state.waits.as_ref()) else {
+        let Some(waits) = self.table.get(id).and_then(|state| state.waits.as_ref()) else {
             return false;
         };
         let room = outlook.group_room(&waits.group);
@@ -84,7 +84,7 @@ impl<A> Core<A> {
     /// The first in the line of a group, without those that wait for something else.
     fn first(&self, group: &str, count: usize, now: DateTime<Utc>) -> Vec<Uuid> {
         let is_held = |id: &Uuid| {
-            let held = self.slots.get(*id).and_then(|state| state.not_before);
+            let held = self.table.get(*id).and_then(|state| state.not_before);
             held.is_some_and(|later| later > now)
         };
         let line = self.groups.waiting.get(group).into_iter().flatten();
@@ -93,7 +93,7 @@ impl<A> Core<A> {
 
     fn join_line(&mut self, group: &Shared<String>, place: Place) {
         let id = place.2;
-        let stands = self.slots.get(id).and_then(|state| state.waits.as_ref());
+        let stands = self.table.get(id).and_then(|state| state.waits.as_ref());
         if stands.is_some_and(|waits| waits.group == *group && waits.place == place) {
             return;
         }
@@ -108,14 +108,14 @@ impl<A> Core<A> {
 
     /// Notes that a schedule has to wait for something besides a slot: others may have their turn.
     pub(super) fn pass_over(&mut self, id: Uuid) {
-        if let Some(waits) = self.slots.get(id).and_then(|state| state.waits.as_ref()) {
+        if let Some(waits) = self.table.get(id).and_then(|state| state.waits.as_ref()) {
             self.groups.moved.insert((*waits.group).clone());
         }
     }
 
     /// Takes a schedule out of the line that it stands in, if it does.
     pub(super) fn leave_line(&mut self, id: Uuid) {
-        let Some(waits) = self.slots.get_mut(id).and_then(|state| state.waits.take()) else {
+        let Some(waits) = self.table.get_mut(id).and_then(|state| state.waits.take()) else {
             return;
         };
         let Waits { group, place, .. } = *waits;
@@ -154,7 +154,7 @@ impl<A> Core<A> {
     pub(super) fn admit(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
         while let Some(group) = self.groups.moved.pop_first() {
             for id in self.first(&group, outlook.group_room(&group), now) {
-                let waits = self.slots.get(id).and_then(|state| state.waits.as_ref());
+                let waits = self.table.get(id).and_then(|state| state.waits.as_ref());
                 if waits.is_some_and(|waits| waits.admitted.is_none()) {
                     self.look(id, now, outlook);
                 }

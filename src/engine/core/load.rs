@@ -29,10 +29,10 @@ pub(crate) struct CoreLoad {
 impl<A> Core<A> {
     /// How busy and how late the engine is.
     pub(crate) fn load(&self, now: DateTime<Utc>) -> CoreLoad {
-        let timer = self.slots.next_due();
+        let timer = self.table.next_due();
         let oldest = self.overdue.first().map(|(since, _)| *since);
         CoreLoad {
-            timers: self.slots.timers(),
+            timers: self.table.timers(),
             waiting: self.ready,
             armed: self.armory.len(),
             is_behind: self.armory.is_due(now),
@@ -61,7 +61,7 @@ impl<A> Core<A> {
 
     /// Notes that nothing of a schedule is due, or that it was acted on.
     pub(super) fn clear_overdue(&mut self, id: Uuid) {
-        if let Some(since) = self.slots.get_mut(id).and_then(|state| state.overdue_since.take()) {
+        if let Some(since) = self.table.get_mut(id).and_then(|state| state.overdue_since.take()) {
             self.overdue.remove(&(since, id.as_u128()));
         }
     }

@@ -11,8 +11,8 @@ use super::state::Visible;
 use super::{Action, COMING_BACK, Core, Outlook, UNSURE};
 use crate::index::Entry;
 use crate::moment::Moment as _;
-use crate::plan::ahead::is_ahead;
-use crate::plan::is_ours_to_end;
+use crate::plan::correct::lies_ahead;
+use crate::plan::{is_ours_to_end, renewal_at};
 
 /// What comes next for a schedule, and when.
 #[derive(Clone, Copy)]
@@ -29,7 +29,7 @@ impl<A> Core<A> {
         if self.is_draining {
             return self.look_last(id, now, outlook);
         }
-        if self.slots.is_busy(id) {
+        if self.table.is_busy(id) {
             return;
         }
         let Some(entry) = outlook.entry(id) else { return self.forget(id) };
@@ -51,8 +51,8 @@ impl<A> Core<A> {
         if wake.is_none_or(|wake| wake > now) {
             self.clear_overdue(id);
             // One that stands in line for a slot may be waiting for nothing but the rate of its target.
-            if self.slots.get(id).is_some_and(|state| state.waits.is_none()) {
-                self.give_place_up(id);
+            if self.table.get(id).is_some_and(|state| state.waits.is_none()) {
+                self.give_rate_place_up(id);
             }
         }
         let settle_at = self.settle_at(id);
@@ -60,11 +60,12 @@ impl<A> Core<A> {
             // Another instance was quicker.
             self.unqueue(id);
         }
-        // Work that must wait does not delay settling.
+        // Work that must wait delays neither settling nor the renewal of claims.
         let held = self.held_until(id, now);
+        let renewal = held.and_then(|_| renewal_at(&entry.schedule, outlook));
         let wake = wake.map(|wake| held.map_or(wake, |later| wake.max(later)));
-        self.slots.set_timer(id, wake.into_iter().chain(settle_at).min());
-        self.slots.tidy(id);
+        self.table.set_timer(id, [wake, settle_at, renewal].into_iter().flatten().min());
+        self.table.tidy(id);
     }
 
     /// Looks at a schedule while the engine stops: what is cancelled is stopped, and what has ended is settled, since others
@@ -73,7 +74,7 @@ impl<A> Core<A> {
         let Some(entry) = outlook.entry(id) else { return };
         self.stop(&entry);
         let is_held = self.held_until(id, now).is_some();
-        let state = self.slots.get(id);
+        let state = self.table.get(id);
         if state.is_some_and(|state| !state.is_busy && !state.done.is_empty()) && !is_held {
             self.queue(Ready { priority: SETTLING, due: Reverse(now), id, lane: Lane::Fast });
         }
@@ -106,14 +107,15 @@ impl<A> Core<A> {
         self.actions.extend(stopped.map(|attempt| Action::Stop(attempt.execution_id)));
     }
 
-    /// Starts planning a schedule again whose times lie ahead; returns when to look at it then.
+    /// Has a schedule corrected whose times lie ahead, and returns when to look at it again: not while that is under
+    /// way. `None` if its times do not lie ahead.
     fn plan_again(
         &mut self,
         entry: &Entry,
         now: DateTime<Utc>,
         outlook: &impl Outlook,
     ) -> Option<Option<DateTime<Utc>>> {
-        if !is_ahead(&entry.schedule, now) {
+        if !lies_ahead(&entry.schedule, now) {
             return None;
         }
         if !outlook.is_time_sure() {
@@ -137,13 +139,13 @@ impl<A> Core<A> {
     ) -> Option<Turn> {
         let (id, schedule) = (entry.schedule.id, &entry.schedule);
         let Some(due) = self.wake(entry, now, outlook) else {
-            self.slots.get_mut(id).and_then(|state| state.visible.take());
+            self.table.get_mut(id).and_then(|state| state.visible.take());
             return None;
         };
         let is_ours = is_ours_to_end(schedule, outlook);
         let delay = if is_ours { Duration::zero() } else { outlook.delay(id, schedule.needs) };
         if due > now {
-            self.slots.get_mut(id).and_then(|state| state.visible.take());
+            self.table.get_mut(id).and_then(|state| state.visible.take());
             return Some(Turn { due, at: due.later(delay) });
         }
         if delay.is_zero() || !outlook.shares_what_piled_up() {

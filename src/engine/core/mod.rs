@@ -22,21 +22,21 @@
 //! turn, like work that comes due piece by piece. After a break that others may have had too, they get [`COMING_BACK`]
 //! to return: the first instance back does its own share at once and leaves the others theirs.
 
-mod ahead;
 mod armory;
+mod burst;
 mod events;
 mod groups;
 mod lanes;
 mod load;
 mod look;
 mod overall;
+mod rate_places;
 mod rates;
-mod slots;
 mod start;
 mod state;
+mod table;
 #[cfg(test)]
 mod tests;
-mod turns;
 mod walk;
 
 use std::collections::BTreeSet;
@@ -45,10 +45,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
-use ahead::Ahead;
-pub(crate) use ahead::MAX_ARMED;
 pub(crate) use armory::Armed;
 use armory::Armory;
+pub(crate) use armory::MAX_ARMED;
+use burst::Burst;
 pub(crate) use events::{Action, Claiming, Event};
 use groups::Groups;
 pub(crate) use lanes::Lane;
@@ -56,9 +56,9 @@ use lanes::Lanes;
 
 use overall::Overall;
 use rates::Rates;
-use slots::Slots;
 pub(crate) use state::Done;
 use state::State;
+use table::Table;
 use walk::Walk;
 
 use crate::execution::Execution;
@@ -66,16 +66,16 @@ use crate::index::Entry;
 use crate::plan::View;
 use crate::schedule::{Schedule, Spec, TargetPattern};
 
-/// An outcome waits for the next claim of its schedule if that is at most this far away.
+/// Longest time for which an outcome waits to be folded in by the next claim of its schedule.
 const RIDE: Duration = Duration::seconds(2);
-/// Otherwise it is settled after this time: work that is due goes first.
+/// Time after which an outcome is settled if no claim is that near: work that is due goes first.
 const LINGER: Duration = Duration::milliseconds(250);
 /// Interval between checks whether claims may be made.
 const UNSURE: Duration = Duration::milliseconds(250);
 /// Time after a break that the instances before us may need to return: a server informs its clients one by one, and
 /// each of them tries to connect at times of its own.
 const COMING_BACK: Duration = Duration::milliseconds(1500);
-/// A step back of the clock that is more than a correction.
+/// Largest step back of the clock that is only a correction.
 const STEP_BACK: Duration = Duration::seconds(1);
 /// Pause before work that NATS did not let us do is tried again.
 const LATER: Duration = Duration::seconds(1);
@@ -112,7 +112,7 @@ pub(crate) trait Outlook: View {
 
 /// The state of one instance's engine. `A` is what an armed attempt needs to be made.
 pub(crate) struct Core<A> {
-    slots: Slots,
+    table: Table,
     lanes: Lanes,
     /// How many schedules are ready.
     ready: usize,
@@ -124,10 +124,10 @@ pub(crate) struct Core<A> {
     /// Schedules whose records have attempts of other instances, by id as a number.
     foreign: BTreeSet<u128>,
     walk: Option<Walk>,
-    ahead: Ahead,
+    burst: Burst,
     rates: Rates,
     /// The places of schedules with rate-limited targets: when each may send, and id as a number.
-    places: BTreeSet<(DateTime<Utc>, u128)>,
+    rate_places: BTreeSet<(DateTime<Utc>, u128)>,
     groups: Groups,
     /// How many records are being written.
     busy: usize,
@@ -151,7 +151,7 @@ impl<A> Core<A> {
         now: DateTime<Utc>,
     ) -> Self {
         Self {
-            slots: Slots::default(),
+            table: Table::default(),
             lanes: Lanes::new(firings, requests),
             ready: 0,
             armory: Armory::new(),
@@ -159,9 +159,9 @@ impl<A> Core<A> {
             lining_up: Vec::new(),
             foreign: BTreeSet::new(),
             walk: None,
-            ahead: Ahead::default(),
+            burst: Burst::default(),
             rates: Rates::new(rates, now),
-            places: BTreeSet::new(),
+            rate_places: BTreeSet::new(),
             groups: Groups::default(),
             busy: 0,
             sees_since: now,
@@ -195,7 +195,7 @@ impl<A> Core<A> {
         }
         if !self.is_closed {
             self.release_due(now);
-            self.start_ready(now);
+            self.start_ready(now, outlook);
         }
         std::mem::take(&mut self.actions)
     }
@@ -204,11 +204,11 @@ impl<A> Core<A> {
     pub(crate) fn next(&self) -> Option<DateTime<Utc>> {
         // A permit that is returned is an event of its own.
         let release = self.armory.next().filter(|_| self.lanes.has_room(Lane::Fast));
-        let goes_on = self.walk.is_some() || self.ahead.goes_on() || self.others_may_go();
+        let goes_on = self.walk.is_some() || self.burst.goes_on() || self.others_may_go();
         if !self.is_draining && goes_on {
             return Some(DateTime::UNIX_EPOCH);
         }
-        self.slots.next_due().into_iter().chain(self.next_count()).chain(release).min()
+        self.table.next_due().into_iter().chain(self.next_count()).chain(release).min()
     }
 
     /// Whether [`Core::step`] has left armed attempts or timers that are due for the next time.
@@ -223,7 +223,7 @@ impl<A> Core<A> {
 
     /// Takes what has been done and is not folded into records yet.
     pub(crate) fn take_done(&mut self) -> Vec<(Uuid, Done)> {
-        let done = self.slots.states_mut().map(|(id, state)| (id, std::mem::take(&mut state.done)));
+        let done = self.table.states_mut().map(|(id, state)| (id, std::mem::take(&mut state.done)));
         let mut done: Vec<_> = done.collect();
         done.sort_unstable_by_key(|(id, _)| *id);
         done
@@ -307,11 +307,11 @@ impl<A> Core<A> {
     /// Forgets what was put off until later by the clock as it was: that may be far ahead now.
     fn clock_was_set_back(&mut self, now: DateTime<Utc>) {
         self.sees_since = self.sees_since.min(now);
-        self.ahead = Ahead::default();
+        self.burst = Burst::default();
         self.rates.begin_again(now);
-        self.places.clear();
-        for (_, state) in self.slots.states_mut() {
-            (state.not_before, state.turn, state.visible) = (None, None, None);
+        self.rate_places.clear();
+        for (_, state) in self.table.states_mut() {
+            (state.not_before, state.rate_place, state.visible) = (None, None, None);
             state.settle_at = state.settle_at.map(|at| at.min(now));
         }
         self.note_groups();
@@ -325,14 +325,14 @@ impl<A> Core<A> {
 
     /// Forgets a schedule whose record is gone.
     fn forget(&mut self, id: Uuid) {
-        self.slots.set_timer(id, None);
+        self.table.set_timer(id, None);
         self.unqueue(id);
         self.clear_overdue(id);
         self.leave_line(id);
-        self.give_place_up(id);
+        self.give_rate_place_up(id);
         self.foreign.remove(&id.as_u128());
-        let Some(state) = self.slots.get_mut(id) else {
-            return self.slots.tidy(id);
+        let Some(state) = self.table.get_mut(id) else {
+            return self.table.tidy(id);
         };
         let State { is_announcing, is_telling, is_correcting, .. } = *state;
         let under_way = State { is_announcing, is_telling, is_correcting, ..State::default() };
@@ -341,35 +341,35 @@ impl<A> Core<A> {
         if !executions.is_empty() {
             self.actions.push(Action::Forget(executions));
         }
-        self.slots.tidy(id);
+        self.table.tidy(id);
     }
 
     fn drain(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
         self.is_draining = true;
         self.walk = None;
-        self.slots.clear_timers();
+        self.table.clear_timers();
         self.lanes.clear();
         self.overdue.clear();
         self.lining_up.clear();
         self.ready = 0;
-        self.slots.states_mut().for_each(|(_, state)| state.ready = None);
+        self.table.states_mut().for_each(|(_, state)| state.ready = None);
         let with_done = |(id, state): (Uuid, &mut State)| (!state.done.is_empty()).then_some(id);
-        let mut done: Vec<_> = self.slots.states_mut().filter_map(with_done).collect();
+        let mut done: Vec<_> = self.table.states_mut().filter_map(with_done).collect();
         done.sort_unstable();
         done.into_iter().for_each(|id| self.look(id, now, outlook));
     }
 
     fn state(&mut self, id: Uuid) -> &mut State {
-        self.slots.state(id)
+        self.table.state(id)
     }
 
     fn settle_at(&self, id: Uuid) -> Option<DateTime<Utc>> {
-        self.slots.get(id)?.settle_at
+        self.table.get(id)?.settle_at
     }
 
     /// Until when nothing that is due for a schedule may be done, if that is still ahead.
     fn held_until(&mut self, id: Uuid, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        let held = &mut self.slots.get_mut(id)?.not_before;
+        let held = &mut self.table.get_mut(id)?.not_before;
         *held = held.filter(|later| *later > now);
         *held
     }

@@ -3,7 +3,7 @@
 use super::{Action, Core, Outlook};
 use crate::schedule::Halt;
 
-/// What the core knows of what holds for all schedules.
+/// The core's view of what holds for all schedules.
 #[derive(Default)]
 pub(super) struct Overall {
     /// What the latest pause of all meant for claims when it was last heard of.
@@ -25,7 +25,7 @@ impl<A> Core<A> {
         self.announce_overall();
     }
 
-    /// Notes that all changes have been announced that there were.
+    /// Notes that everything there was to announce has been announced.
     pub(super) fn overall_announced(&mut self) {
         self.overall.is_announcing = false;
         self.announce_overall();

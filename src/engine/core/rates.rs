@@ -111,11 +111,11 @@ mod tests {
     #[test]
     fn commands_go_at_the_rate_in_the_order_in_which_they_were_asked_for() {
         let (mut rates, mail, start) = rates(10.0);
-        let slots: Vec<_> = (0..50).map(|_| rates.reserve(&mail, 1, start, 1)).collect();
-        assert!(slots.is_sorted());
-        assert_eq!(slots[0], start);
-        assert_eq!(slots[1], start + Duration::milliseconds(100));
-        assert_eq!(slots[49], start + Duration::milliseconds(4900));
+        let times: Vec<_> = (0..50).map(|_| rates.reserve(&mail, 1, start, 1)).collect();
+        assert!(times.is_sorted());
+        assert_eq!(times[0], start);
+        assert_eq!(times[1], start + Duration::milliseconds(100));
+        assert_eq!(times[49], start + Duration::milliseconds(4900));
         let other = Target::parse("cmd.b").unwrap();
         assert!(!rates.limits(&other) && rates.limits(&mail));
         assert_eq!(rates.reserve(&other, 1, start, 1), start, "no limit");

@@ -7,16 +7,16 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::lanes::{Lane, Ready};
-use super::slots::Slots;
-use super::turns::Sendings;
+use super::rate_places::Sendings;
+use super::table::Table;
 use super::{Action, Claiming, Core, LATER, LINGER, Outlook, UNSURE};
 use crate::index::Entry;
 use crate::moment::Moment as _;
-use crate::plan::{OnlySkips, only_skips};
+use crate::plan::{OnlySkips, only_skips, renewal_at};
 
 /// Most armed attempts that are released before the loop has its turn again. Those that are sent meanwhile leave memory
 /// that the next ones use, and it is still in the processor's cache.
-pub(super) const STEP: usize = 256;
+pub(super) const RELEASES: usize = 256;
 /// Timers that are looked at before the loop has its turn again.
 const TIMERS: usize = 1_024;
 /// Priority of work that only writes what a pause of all has skipped. Anything else that is to be done takes its place.
@@ -28,7 +28,7 @@ impl<A> Core<A> {
     /// Queues schedules whose timers are due, some at a time.
     pub(super) fn ready_due(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
         for _ in 0..TIMERS {
-            let Some((id, due)) = self.slots.pop_timer(now) else { break };
+            let Some((id, due)) = self.table.pop_timer(now) else { break };
             let Some(entry) = self.idle(id, outlook) else { continue };
             if entry.schedule.spec.group.is_some() {
                 self.wake(&entry, now, outlook);
@@ -36,7 +36,7 @@ impl<A> Core<A> {
                 continue;
             }
             self.ready_one(&entry, due, now, now, outlook);
-            self.slots.tidy(id);
+            self.table.tidy(id);
         }
         if self.are_timers_due(now) {
             return;
@@ -45,18 +45,18 @@ impl<A> Core<A> {
         for (id, due) in std::mem::take(&mut self.lining_up) {
             let Some(entry) = self.idle(id, outlook) else { continue };
             self.ready_one(&entry, due, now, now, outlook);
-            self.slots.tidy(id);
+            self.table.tidy(id);
         }
     }
 
     /// A schedule, unless its record is being written.
     fn idle(&self, id: Uuid, outlook: &impl Outlook) -> Option<Arc<Entry>> {
-        outlook.entry(id).filter(|_| !self.slots.is_busy(id))
+        outlook.entry(id).filter(|_| !self.table.is_busy(id))
     }
 
     /// Whether timers are due that have not been looked at.
     pub(super) fn are_timers_due(&self, now: DateTime<Utc>) -> bool {
-        self.slots.next_due().is_some_and(|due| due <= now)
+        self.table.next_due().is_some_and(|due| due <= now)
     }
 
     /// Queues a schedule if it is to be acted on by `until`.
@@ -71,7 +71,8 @@ impl<A> Core<A> {
         let (id, spec) = (entry.schedule.id, &entry.schedule.spec);
         // The timer was set for work that was not due yet.
         let seen = timer.earlier(outlook.delay(id, entry.schedule.needs));
-        let is_held = self.held_until(id, now).is_some();
+        let renews = || renewal_at(&entry.schedule, outlook).is_some_and(|at| at <= now);
+        let is_held = self.held_until(id, now).is_some() && !renews();
         let next = self.turn(entry, now, seen, outlook);
         let turn = next.filter(|turn| turn.at <= until && !is_held);
         let settles = self.settle_at(id).is_some_and(|at| at <= now);
@@ -79,7 +80,7 @@ impl<A> Core<A> {
             && let Some(skips) = self.only_skips(entry, now, outlook)
         {
             let more = self.settle_at(id).into_iter().chain(skips.until).min();
-            self.slots.set_timer(id, more);
+            self.table.set_timer(id, more);
             let due = Reverse(turn.at);
             return self.queue(Ready { priority: SKIPPING, due, id, lane: Lane::Skips });
         }
@@ -89,7 +90,7 @@ impl<A> Core<A> {
                 self.state(id).not_before = Some(now + UNSURE);
                 return self.look(id, now, outlook);
             }
-            if self.is_special(&entry.schedule) {
+            if self.is_special(&entry.schedule) && !renews() {
                 let admitted = self.admitted_since(id).is_some();
                 let sendings = Sendings::of(entry, admitted, now, outlook);
                 if let Some(later) = self.must_wait(entry, &sendings, now, outlook) {
@@ -116,7 +117,11 @@ impl<A> Core<A> {
             // What comes due is more urgent than what settles.
             (None, next) => next.map(|next| self.held_until(id, now).unwrap_or(now).max(next.at)),
         };
-        self.slots.set_timer(id, again);
+        // A claim is renewed even while what is due waits for a place among the requests.
+        let renewal =
+            (lane == Lane::Request).then(|| renewal_at(&entry.schedule, outlook)).flatten();
+        let again = again.into_iter().chain(renewal).min();
+        self.table.set_timer(id, again);
         let turn = turn.filter(|_| has_place);
         let lane = if turn.is_some() { lane } else { Lane::Fast };
         // Settling alone never goes before work that is due.
@@ -141,23 +146,23 @@ impl<A> Core<A> {
     /// Queues work. A schedule waits only once: a more urgent entry replaces a less urgent one, and one of another lane
     /// any.
     pub(super) fn queue(&mut self, ready: Ready) {
-        let place = &mut self.slots.state(ready.id).ready;
+        let place = &mut self.table.state(ready.id).ready;
         if place.is_some_and(|waiting| waiting.lane == ready.lane && waiting >= ready) {
             return;
         }
         self.ready += usize::from(place.replace(ready).is_none());
-        let slots = &self.slots;
-        self.lanes.push(ready, self.ready, |ready| stands(slots, ready));
+        let table = &self.table;
+        self.lanes.push(ready, self.ready, |ready| stands(table, ready));
     }
 
     pub(super) fn unqueue(&mut self, id: Uuid) {
-        let place = self.slots.get_mut(id).and_then(|state| state.ready.take());
+        let place = self.table.get_mut(id).and_then(|state| state.ready.take());
         self.ready -= usize::from(place.is_some());
     }
 
     /// Releases armed attempts whose time has come, in the order of priority, some at a time.
     pub(super) fn release_due(&mut self, now: DateTime<Utc>) {
-        for _ in 0..STEP {
+        for _ in 0..RELEASES {
             if !self.lanes.has_room(Lane::Fast) {
                 return;
             }
@@ -168,7 +173,7 @@ impl<A> Core<A> {
     }
 
     /// Starts as much of the ready work as the bounds allow, in the order of priority. Commands that are due go first.
-    pub(super) fn start_ready(&mut self, now: DateTime<Utc>) {
+    pub(super) fn start_ready(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
         if self.are_timers_due(now) {
             // What is queued next may go before what is queued already.
             return;
@@ -179,22 +184,31 @@ impl<A> Core<A> {
                 continue;
             }
             while let Some(ready) = self.lanes.pop(lane) {
-                if !stands(&self.slots, &ready) {
+                if !stands(&self.table, &ready) {
                     continue;
                 }
                 self.unqueue(ready.id);
                 self.lanes.begin(lane);
-                self.start(ready, now);
+                self.start(ready, now, outlook);
             }
         }
     }
 
-    fn start(&mut self, ready: Ready, now: DateTime<Utc>) {
+    fn start(&mut self, ready: Ready, now: DateTime<Utc>, outlook: &impl Outlook) {
         let Ready { id, priority, lane, .. } = ready;
-        let is_due = priority > SETTLING;
+        let is_held = self.held_until(id, now).is_some();
+        // A renewal comes alone: what is due waits on, and keeps its places.
+        let waits = self
+            .table
+            .get(id)
+            .is_some_and(|state| state.rate_place.is_some() || state.waits.is_some());
+        let renews = (is_held || waits)
+            && outlook.entry(id).is_some_and(|entry| {
+                renewal_at(&entry.schedule, outlook).is_some_and(|at| at <= now)
+            });
+        let is_due = priority > SETTLING && !renews;
         // What comes due by the time of the write may be another instance's turn.
-        let may_claim =
-            priority != SETTLING && self.may_claim && self.held_until(id, now).is_none();
+        let may_claim = priority != SETTLING && self.may_claim && (!is_held || renews);
         let claim = match lane {
             _ if !may_claim => Claiming::None,
             Lane::Request => Claiming::All,
@@ -209,13 +223,13 @@ impl<A> Core<A> {
         state.settle_at = None;
         let done = std::mem::take(&mut state.done);
         if is_due {
-            self.take_place(id);
+            self.take_rate_place(id);
         }
         self.actions.push(Action::Work { id, done, claim, admitted, lane, is_due });
     }
 }
 
 /// Whether an entry of a lane is still what its schedule waits for.
-pub(super) fn stands(slots: &Slots, ready: &Ready) -> bool {
-    slots.get(ready.id).and_then(|state| state.ready) == Some(*ready)
+pub(super) fn stands(table: &Table, ready: &Ready) -> bool {
+    table.get(ready.id).and_then(|state| state.ready) == Some(*ready)
 }

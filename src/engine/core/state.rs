@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::groups::Waits;
 use super::lanes::Ready;
-use super::turns::Reserved;
+use super::rate_places::RatePlace;
 use crate::execution::Execution;
 
 /// What goes on with a schedule.
@@ -28,7 +28,7 @@ pub(super) struct State {
     /// Nothing that is due is done before this time.
     pub(super) not_before: Option<DateTime<Utc>>,
     /// Its place in the order of schedules with rate-limited targets.
-    pub(super) turn: Option<Reserved>,
+    pub(super) rate_place: Option<RatePlace>,
     /// Since when something has been due and not acted on.
     pub(super) overdue_since: Option<DateTime<Utc>>,
     /// Work that was already due when it was first seen.
@@ -78,14 +78,29 @@ impl Done {
 impl State {
     /// Whether nothing goes on.
     pub(super) fn is_idle(&self) -> bool {
-        let Self { is_busy, is_announcing, is_telling, is_correcting, done, .. } = self;
+        // Without `..`, so that a new field is thought of here.
         let Self {
-            settle_at, not_before, turn, overdue_since, visible, waits: slot, ready, ..
+            is_busy,
+            has_turn: _,
+            is_announcing,
+            is_telling,
+            is_correcting,
+            done,
+            settle_at,
+            not_before,
+            rate_place,
+            overdue_since,
+            visible,
+            waits,
+            ready,
         } = self;
         let goes_on = *is_busy || *is_announcing || *is_telling || *is_correcting;
         let times = [settle_at, not_before, overdue_since];
-        let waits = times.iter().any(|time| time.is_some()) || visible.is_some() || turn.is_some();
-        let waits = waits || slot.is_some();
-        !goes_on && !waits && done.is_empty() && ready.is_none()
+        let has_place = rate_place.is_some() || waits.is_some() || ready.is_some();
+        !goes_on
+            && times.iter().all(|time| time.is_none())
+            && visible.is_none()
+            && !has_place
+            && done.is_empty()
     }
 }

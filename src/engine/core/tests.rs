@@ -1,10 +1,11 @@
 //! Tests of the core: events and times in, actions out.
 
-mod ahead;
+mod burst;
 mod chance;
 mod groups;
 mod halts;
 mod rates;
+mod renewals;
 mod takeover;
 mod turns;
 
@@ -26,6 +27,8 @@ const OTHER: Uuid = Uuid::from_u128(2);
 struct World {
     entries: RefCell<HashMap<Uuid, Arc<Entry>>>,
     running: RefCell<HashSet<Uuid>>,
+    /// Those of them that have ended, while the history does not take their outcomes.
+    held_up: RefCell<HashSet<Uuid>>,
     gone: bool,
     delay_ms: i64,
     /// The same for schedules with even and with odd ids.
@@ -46,6 +49,9 @@ impl View for World {
     }
     fn is_running(&self, execution: Uuid) -> bool {
         self.running.borrow().contains(&execution)
+    }
+    fn is_held_up(&self, execution: Uuid) -> bool {
+        self.held_up.borrow().contains(&execution)
     }
     fn is_gone(&self, _: Uuid) -> bool {
         self.gone
@@ -180,7 +186,7 @@ fn a_schedule_is_worked_on_when_it_is_due_once_at_a_time_and_leaves_nothing_when
     assert_eq!(core.next(), Some(due + Duration::minutes(1)));
     world.entries.borrow_mut().clear();
     core.step([Event::Changed(id)], due, &world);
-    assert!(core.slots.is_empty() && core.overdue.is_empty());
+    assert!(core.table.is_empty() && core.overdue.is_empty());
     assert!(core.is_quiet());
 }
 
@@ -249,7 +255,7 @@ fn what_has_ended_is_settled_while_the_next_request_waits_for_a_place() {
     let due = world.entry(ids[0]).unwrap().schedule.next_run_at.unwrap();
     // One request takes the only place.
     core.step(ids.map(Event::Changed), due, &world);
-    let waits = ids.into_iter().find(|id| !core.slots.get(*id).unwrap().is_busy).unwrap();
+    let waits = ids.into_iter().find(|id| !core.table.get(*id).unwrap().is_busy).unwrap();
     // An execution of the one that waits, begun by hand before, ends.
     let actions = core.step([ended(&world, waits, due)], due, &world);
     let [Action::Work { id, done, claim: Claiming::None, lane: Lane::Fast, .. }] = &actions[..]
@@ -348,11 +354,11 @@ fn who_looks_again_keeps_its_place_among_those_with_a_limited_rate() {
     // It has its token, and waits for a permit.
     for _ in 0..3 {
         assert!(working(&core.step([Event::Changed(id)], due, &world)).is_empty());
-        assert_eq!(core.slots.get(id).unwrap().not_before, None, "it asked for a token again");
+        assert_eq!(core.table.get(id).unwrap().not_before, None, "it asked for a token again");
     }
     world.claim(id, OTHER, due);
     core.step([Event::Changed(id)], due, &world);
-    assert!(core.slots.get(id).is_none_or(|state| state.turn.is_none()), "its turn is over");
+    assert!(core.table.get(id).is_none_or(|state| state.rate_place.is_none()), "its turn is over");
 }
 
 #[test]

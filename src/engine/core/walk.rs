@@ -8,11 +8,11 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::slots::Position;
+use super::table::Position;
 use super::{Core, Outlook};
 
 /// Schedules that are looked at before other work has its turn.
-const STEP: usize = 256;
+const LOOKS: usize = 256;
 
 /// A walk over the schedules that is under way.
 pub(super) struct Walk {
@@ -34,10 +34,10 @@ impl<A> Core<A> {
 
     /// Takes the next steps of the walk, if one is under way.
     pub(super) fn walk(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
-        for _ in 0..STEP {
+        for _ in 0..LOOKS {
             let Some(walk) = &mut self.walk else { return };
             let id = walk.foreign.pop().or_else(|| {
-                let (place, id) = self.slots.timers_behind(walk.last).next()?;
+                let (place, id) = self.table.timers_behind(walk.last).next()?;
                 walk.last = place;
                 Some(id)
             });

@@ -25,7 +25,7 @@ pub(super) const YOUNG: Duration = Duration::from_millis(2500);
 const PROMPT: Duration = Duration::from_millis(500);
 /// Time since the last echo came after which the silence of others means nothing.
 const CURRENT: Duration = Duration::from_millis(1500);
-/// The same for a late heartbeat to mean something: a tick, and a little for its way.
+/// Time since the last echo came after which a late heartbeat means nothing: a tick, and a little for its way.
 const WELL: Duration = Duration::from_millis(400);
 /// Most echoes under way; if there are more, some have been lost.
 const MAX_UNDER_WAY: usize = 64;

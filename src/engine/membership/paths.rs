@@ -212,7 +212,7 @@ pub(super) struct Paths {
     company: HashMap<Uuid, Instant>,
 }
 
-/// How to send a heartbeat.
+/// The subjects that one heartbeat goes to, and how.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Way {
     /// Whether it goes by the present subject.
@@ -231,7 +231,7 @@ impl Paths {
         Self { trying: now, present: None, any: None, refused: None, company }
     }
 
-    /// How to send the next heartbeat.
+    /// The subjects that the next heartbeat goes to, and how.
     pub(super) fn next(&mut self, now: Instant) -> Way {
         self.company.retain(|_, heard| now.duration_since(*heard) < COMPANY);
         let again = self.refused.is_some_and(|at| now.duration_since(at) >= TRY_AGAIN);

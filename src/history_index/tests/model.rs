@@ -2,13 +2,11 @@
 
 use proptest::prelude::*;
 
-use crate::every::every;
 use crate::history_index::query::MAX_ATTEMPTS;
 use crate::history_index::*;
 
 /// Statuses, by number.
-const STATUSES: [ExecutionStatus; 6] =
-    every!(ExecutionStatus: Running, Success, Failed, Skipped, Cancelled, Corrected);
+const STATUSES: [ExecutionStatus; 6] = ExecutionStatus::ALL;
 const CORRELATIONS: [&str; 3] = ["a", "b", "c"];
 const ERRORS: [&str; 3] = ["timeout", "refused", "no_stream"];
 /// What commands were sent to; one in three does not say.

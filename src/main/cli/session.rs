@@ -17,7 +17,7 @@ use super::options::Options;
 /// Name of the connection, as the server shows it.
 const NAME: &str = "nats-scheduler command line";
 
-/// How the server begins when a user may not listen somewhere.
+/// Beginning of the server's error when a user may not subscribe to a subject.
 const UNHEARD: &str = "Permissions Violation for Subscription";
 
 /// A connection to the service on behalf of a user.

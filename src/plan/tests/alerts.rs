@@ -310,7 +310,7 @@ fn times_that_lie_ahead_are_put_back() {
     let mut record = acted(&record, &trigger, "00:00:00", Outcome::success());
     record.standing.as_mut().unwrap().last_success_at = Some(at("23:00:00"));
     record.alerts_mut().expected_since = Some(at("22:00:00"));
-    ahead::correct(&mut record, &trigger, &ahead::ActedAhead::default(), at("00:01:00"), ME);
+    correct::correct(&mut record, &trigger, &correct::ActedAhead::default(), at("00:01:00"), ME);
     assert_eq!(record.success_expected_by(), Some(at("00:02:00")));
 }
 

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::ahead::{ActedAhead, correct, is_ahead};
+use super::correct::{ActedAhead, correct, lies_ahead};
 use super::*;
 use crate::execution::{Claim, Execution, Outcome};
 use crate::schedule::{Backfill, Resumption, SkipCause};
@@ -141,7 +141,7 @@ proptest! {
     fn no_time_and_no_setting_is_a_panic(extremes in extremes(), now in instant(), since in instant()) {
         let (mut record, trigger) = record(&extremes);
         let view = Since(since);
-        let _ = (wake_at(&record, &view), is_ahead(&record, now), record.in_jitter(now));
+        let _ = (wake_at(&record, &view), lies_ahead(&record, now), record.in_jitter(now));
         let _ = (record.claimed_until(), record.first_not_due(&trigger, now, now));
         if let Some(plan) = plan(&record, &trigger, now, &view, Duration::days(1)) {
             record = plan.schedule;

@@ -1,4 +1,4 @@
-//! The tables.
+//! The tables of transitions: what each event makes of a schedule or an attempt, by its state.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

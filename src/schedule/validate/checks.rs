@@ -75,7 +75,7 @@ pub(super) fn check_target(
             faults.push(FieldFault::new(field, reason));
             None
         }
-        Ok(target) if !rules.allowed_targets.iter().any(|pattern| pattern.allows(&target)) => {
+        Ok(target) if !TargetPattern::any_allows(&rules.allowed_targets, &target) => {
             let patterns: Vec<_> =
                 rules.allowed_targets.iter().map(TargetPattern::as_str).collect();
             let reason = format!(

@@ -7,6 +7,26 @@ use super::{Browser, screens};
 use crate::harness::{Nats, far, in_ms, wait_for};
 
 #[tokio::test]
+async fn an_address_that_leads_nowhere_is_a_page_for_browsers_and_an_error_for_programs() {
+    let nats = Nats::start().await;
+    let service = nats.service().await;
+    let browser = Browser::new(&service).await;
+    for (method, path, accept, is_page) in [
+        (Method::GET, "/nope", "text/html,*/*;q=0.8", true),
+        (Method::GET, "/schedules/", "text/html,*/*;q=0.8", true),
+        (Method::GET, "/nope", "*/*", false),
+        (Method::POST, "/nope", "text/html", false),
+        (Method::GET, "/api/v1/nope", "text/html", false),
+    ] {
+        let reply = browser.ask(method, path).header("accept", accept).send().await.unwrap();
+        assert_eq!(reply.status(), 404, "{path}");
+        let text = reply.text().await.unwrap();
+        assert_eq!(text.contains("<h1>Not found</h1>") && text.contains(path), is_page, "{text}");
+        assert_eq!(text.contains("\"code\":\"not_found\""), !is_page, "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_schedule_lives_by_forms_alone() {
     let nats = Nats::start().await;
     let service = nats.service().await;

@@ -29,7 +29,8 @@ pub struct Faults {
     pub stalled: Option<Instant>,
     lost_acks: Option<(f64, Instant)>,
     late_acks: Option<(Duration, Instant)>,
-    troubles: Vec<(Option<String>, Trouble, Instant)>,
+    /// With the share of questions and writes that each concerns.
+    troubles: Vec<(Option<String>, Trouble, f64, Instant)>,
     /// By how much replicas may be behind.
     pub lag: Duration,
 }
@@ -123,9 +124,20 @@ impl Server {
 
     /// For a time there is trouble with one stream, or all.
     pub fn trouble(&self, stream: Option<&str>, trouble: Trouble, time: Duration) {
+        self.trouble_mostly(stream, trouble, 1.0, time);
+    }
+
+    /// The same for a share of all questions and writes.
+    pub fn trouble_mostly(
+        &self,
+        stream: Option<&str>,
+        trouble: Trouble,
+        share: f64,
+        time: Duration,
+    ) {
         let mut state = self.state();
         let until = state.moment + time;
-        state.faults.troubles.push((stream.map(str::to_owned), trouble, until));
+        state.faults.troubles.push((stream.map(str::to_owned), trouble, share, until));
     }
 
     /// Removes a stream with all that it holds. Who reads it is shown nothing more, until [`Server::create_stream`]
@@ -299,10 +311,13 @@ impl State {
     pub fn trouble(&mut self, stream: &str) -> Option<Trouble> {
         let now = self.moment;
         let troubles = &mut self.faults.troubles;
-        troubles.retain(|(_, _, until)| *until > now);
+        troubles.retain(|(.., until)| *until > now);
         let mut troubles = troubles.iter();
-        let of = troubles.find(|(of, _, _)| of.as_deref().is_none_or(|of| of == stream));
-        of.map(|(_, trouble, _)| trouble.clone())
+        let of = troubles.find(|(of, ..)| of.as_deref().is_none_or(|of| of == stream));
+        let (_, trouble, share, _) = of?;
+        // A run without such shares is the same as ever.
+        let strikes = *share >= 1.0 || self.chance.random_bool(*share);
+        strikes.then(|| trouble.clone())
     }
 
     /// By how much the replica is behind that answers now.

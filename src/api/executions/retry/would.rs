@@ -55,7 +55,7 @@ pub enum PayloadSource {
 }
 
 impl Retried {
-    /// That of an execution of a schedule, with nothing known yet.
+    /// The answer about an execution of a schedule, with nothing known yet.
     pub(super) fn of(retry_of: Uuid, schedule_id: Uuid) -> Self {
         Self {
             dry_run: false,

@@ -129,8 +129,8 @@ fn run(steps: &[(u8, u8)]) -> Vec<String> {
         let actions = core.step(events, now, &world);
         under_way.begin(actions);
     }
-    assert!(core.is_quiet() && core.slots.is_empty(), "slots are left");
-    assert!(core.overdue.is_empty() && core.places.is_empty() && core.ready == 0);
+    assert!(core.is_quiet() && core.table.is_empty(), "slots are left");
+    assert!(core.overdue.is_empty() && core.rate_places.is_empty() && core.ready == 0);
     assert!(core.lanes.has_room(Lane::Request) && under_way.permits == [0, 0, 0]);
     under_way.log
 }

@@ -77,7 +77,7 @@ fn several_instances_send_as_much_as_one() {
         };
         let busiest = sent.iter().map(within).max().unwrap();
         assert!(busiest <= 10 + delays_ms.len(), "{delays_ms:?}: {busiest} in ten seconds");
-        assert!(instances.iter().all(|instance| instance.core.places.is_empty()));
+        assert!(instances.iter().all(|instance| instance.core.rate_places.is_empty()));
     }
 }
 
@@ -94,5 +94,5 @@ fn what_is_no_longer_to_be_sent_holds_up_nothing() {
     core.step(gone.into_iter().map(Event::Changed), due, &world);
     let next = world.add(12, "");
     assert!(working(&core.step([Event::Changed(next)], due, &world)).is_empty());
-    assert_eq!(core.slots.get(next).unwrap().not_before, Some(due + Duration::seconds(10)));
+    assert_eq!(core.table.get(next).unwrap().not_before, Some(due + Duration::seconds(10)));
 }

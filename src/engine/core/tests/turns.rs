@@ -43,7 +43,7 @@ fn a_place_in_the_order_is_one_for_the_target_that_it_was_taken_for() {
     let due = world.entry(ids[0]).unwrap().schedule.next_run_at.unwrap();
     let first = working(&core.step(ids.map(Event::Changed), due, &world));
     let waits = ids.into_iter().find(|id| *id != first[0]).unwrap();
-    assert_eq!(core.slots.get(waits).unwrap().not_before, Some(due + Duration::seconds(10)));
+    assert_eq!(core.table.get(waits).unwrap().not_before, Some(due + Duration::seconds(10)));
     // Another schedule uses up the other target's limit, and the waiting schedule is changed to send there.
     let to_b = |id: Uuid| {
         let entry = world.entry(id).unwrap();

@@ -60,7 +60,7 @@ const FIELDS: [&str; 37] = [
     "pause_on_failure",
     "is_active",
 ];
-/// What a field is that no file needs to say. Defaults that settings of the service change are said.
+/// Defaults that files leave out. Those that settings of the service can change are written.
 const DEFAULTS: [(&str, &str); 13] = [
     ("jitter_seconds", "0"),
     ("dst_gap", "\"next_valid\""),

@@ -7,7 +7,7 @@ use nats_scheduler::schedule::{parse_fields, unknown_name};
 
 use crate::cli::node::Node;
 
-/// What the service calls them differs: its requests have fields that no file has.
+/// Singular and plural by which messages call fields. The service's words differ: its requests have more fields.
 const FIELD: (&str, &str) = ("field of a schedule", "fields");
 /// A field of requests to create one.
 const OF_REQUESTS: &str = "idempotency_key";

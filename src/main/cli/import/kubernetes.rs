@@ -13,18 +13,19 @@ use nats_scheduler::schedule::{MAX_INTERVAL_SECONDS, Rules};
 use super::{Entry, Names, cron, number, target, text};
 use crate::cli::node::{Node, read_yaml};
 
-/// Kubernetes tries a failed Job so often unless told otherwise.
+/// Retries of a failed Job by Kubernetes, unless told otherwise.
 const BACKOFF_LIMIT: u64 = 6;
-/// How many seconds it waits before the first retry, and before a later one at most.
+/// Seconds that it waits before the first retry, and the most before a later one.
 const BACKOFF_SECONDS: (u64, u64) = (10, 360);
-/// How many retries we allow, and within how many seconds a job must end.
+/// Retries that we allow.
 const RETRIES: RangeInclusive<u64> = 0..=10;
+/// Seconds within which a job may have to end.
 const TIMEOUT: RangeInclusive<u64> = 1..=86_400;
-/// How many seconds late we start something.
+/// Seconds that a job may be late and still start.
 const GRACE: RangeInclusive<u64> = 1..=MAX_INTERVAL_SECONDS as u64;
 /// Fields of a cron expression.
 const FIELDS: usize = 5;
-/// How an expression may begin with a time zone.
+/// Prefixes by which an expression names its time zone.
 const ZONES: [&str; 2] = ["CRON_TZ=", "TZ="];
 
 const JOB: [&str; 3] = ["spec", "jobTemplate", "spec"];

@@ -12,7 +12,7 @@ use super::{MAX_DEPTH, Node, TOO_DEEP};
 /// Most nodes of a file, counting those that aliases repeat.
 const MAX_NODES: usize = 1_000_000;
 
-/// What is said of a key `<<` without quotes; in quotes it is a key like any other.
+/// Error for a key `<<` without quotes; in quotes it is a key like any other.
 const MERGE: &str =
     "merge keys are not part of YAML 1.2: repeat the fields, or quote the key if it is one";
 

@@ -50,7 +50,7 @@ pub(super) fn style(state: &State, tone: Tone) -> Style {
     }
 }
 
-/// How the service is.
+/// The first line: the state of the service.
 fn head(state: &State) -> Line<'static> {
     let name = Span::styled("nats-scheduler  ", style(state, Tone::Title));
     let Some(health) = &state.health else { return Line::from(name) };

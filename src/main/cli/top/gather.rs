@@ -29,7 +29,7 @@ pub(super) struct Row {
     pub(super) note: String,
 }
 
-/// How the service is.
+/// The state of the service.
 #[derive(Clone, Debug)]
 pub(super) struct Health {
     pub(super) is_ok: bool,

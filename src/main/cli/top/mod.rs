@@ -34,7 +34,7 @@ use gather::Gathered;
 use screen::{Input, Screen};
 use state::{Action, State};
 
-/// How often the screen is drawn, and at most how often it is brought up to date.
+/// Interval at which the screen is drawn, and the shortest at which it is brought up to date.
 const TICK: Duration = Duration::from_secs(1);
 /// Answers that take long are asked for seldom: the pause is at least so many times as long.
 const SHARE: u32 = 5;

@@ -24,14 +24,14 @@ use crate::cli::text::note;
 const REMEMBERED: usize = 40_000;
 /// Most events that are made up for at once.
 const MADE_UP: usize = 10_000;
-/// How often it is looked whether something has to be made up for.
+/// Interval between checks whether something has to be made up for.
 const LOOK: Duration = Duration::from_secs(1);
-/// By then the service lists what happened before we listened.
+/// Time after which the service lists what happened before we listened.
 const LISTED: Duration = Duration::from_secs(2);
-/// How much before the last event another may be that we have not heard.
+/// How much earlier than the last event one may be that we have missed.
 const OVERLAP: TimeDelta = TimeDelta::seconds(5);
 
-/// That something may be missing.
+/// A plan to look in the lists for what may have been missed.
 #[derive(Clone, Copy)]
 struct MakeUp {
     at: Instant,

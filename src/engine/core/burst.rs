@@ -10,8 +10,8 @@
 use chrono::{DateTime, Duration, Utc};
 
 use super::lanes::Lane;
-use super::slots::Position;
-use super::start::{STEP, stands};
+use super::start::{RELEASES, stands};
+use super::table::Position;
 use super::{Core, Outlook};
 use crate::moment::Moment as _;
 use crate::plan::{LEAD, MAX_LEAD, may_be_claimed_early};
@@ -27,14 +27,12 @@ const PAUSE: Duration = Duration::milliseconds(50);
 const REST: Duration = Duration::microseconds(10);
 /// Timers that are looked at before other work has its turn.
 const LOOKS: usize = 1_024;
-/// Of fewer schedules there are never too many due at once.
+/// Fewest timers among which too many may be due at once: for fewer, the core does not wake to count them.
 const FEW: usize = 1_024;
-/// Most claims that wait for their time at once; beyond it nothing is claimed ahead.
-pub(crate) const MAX_ARMED: usize = 50_000;
 
 /// What the latest count found, and how far what it found has been looked at.
 #[derive(Default)]
-pub(super) struct Ahead {
+pub(super) struct Burst {
     /// When timers were last counted, or could not be.
     counted_at: Option<DateTime<Utc>>,
     /// Time up to which timers were taken for due.
@@ -47,7 +45,7 @@ pub(super) struct Ahead {
     is_put_off: bool,
 }
 
-impl Ahead {
+impl Burst {
     /// Whether timers are left to be looked at.
     pub(super) fn goes_on(&self) -> bool {
         self.last.is_some()
@@ -68,29 +66,29 @@ impl Ahead {
 impl<A> Core<A> {
     /// How much earlier than usual claims are made now.
     pub(crate) fn extra_lead(&self, now: DateTime<Utc>) -> Duration {
-        self.ahead.until.map_or(Duration::zero(), |until| (until - now).max(Duration::zero()))
+        self.burst.until.map_or(Duration::zero(), |until| (until - now).max(Duration::zero()))
     }
 
     /// When timers are to be counted, even if nothing happens before.
     pub(super) fn next_count(&self) -> Option<DateTime<Utc>> {
-        let first = self.slots.next_due().filter(|_| self.slots.timers() >= FEW)?;
-        Some(first.earlier(MAX_LEAD - LEAD).max(self.ahead.next()))
+        let first = self.table.next_due().filter(|_| self.table.timers() >= FEW)?;
+        Some(first.earlier(MAX_LEAD - LEAD).max(self.burst.next()))
     }
 
     /// Queues what is due soon, if it is too much to be claimed later. It looks at some timers at a time.
     pub(super) fn look_ahead(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
-        if self.armory.is_crowded(now.later(PEACE), STEP) {
+        if self.armory.is_crowded(now.later(PEACE), RELEASES) {
             return self.put_off(now);
         }
-        if !self.ahead.goes_on() {
-            if self.ahead.counted_at.is_some_and(|at| at <= now) && now < self.ahead.next() {
+        if !self.burst.goes_on() {
+            if self.burst.counted_at.is_some_and(|at| at <= now) && now < self.burst.next() {
                 return;
             }
             self.count(now);
         }
         // So much may be claimed ahead already that nothing more may be.
         if !self.may_claim || outlook.lead().is_zero() {
-            return self.ahead.leave(now);
+            return self.burst.leave(now);
         }
         self.look_on(now, outlook);
     }
@@ -98,50 +96,50 @@ impl<A> Core<A> {
     /// Counts the timers of the coming seconds.
     fn count(&mut self, now: DateTime<Utc>) {
         // What is queued already goes by what an earlier count found.
-        let before = self.ahead.until.filter(|until| *until > now);
+        let before = self.burst.until.filter(|until| *until > now);
         let until = self.crowded_until(now).into_iter().chain(before).max();
         let last = until.map(|_| Position::behind(now));
-        self.ahead = Ahead { counted_at: Some(now), until, last, ..Ahead::default() };
+        self.burst = Burst { counted_at: Some(now), until, last, ..Burst::default() };
     }
 
     /// Looks at the next timers of those that the count found.
     fn look_on(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
-        let (Some(last), Some(until)) = (self.ahead.last, self.ahead.until) else { return };
+        let (Some(last), Some(until)) = (self.burst.last, self.burst.until) else { return };
         let halt = outlook.halt();
-        let soon = self.slots.timers_behind(last).take_while(|(place, _)| place.due() <= until);
+        let soon = self.table.timers_behind(last).take_while(|(place, _)| place.due() <= until);
         let soon: Vec<_> = soon.take(LOOKS).collect();
-        self.ahead.last = soon.get(LOOKS - 1).map(|(place, _)| *place);
-        self.ahead.looked += i32::try_from(soon.len()).unwrap_or(i32::MAX);
+        self.burst.last = soon.get(LOOKS - 1).map(|(place, _)| *place);
+        self.burst.looked += i32::try_from(soon.len()).unwrap_or(i32::MAX);
         for (place, id) in soon {
             let Some(entry) = outlook.entry(id) else { continue };
-            let is_busy = self.slots.is_busy(id);
+            let is_busy = self.table.is_busy(id);
             // Other instances claim what is theirs.
             let is_ours = outlook.delay(id, entry.schedule.needs).is_zero();
             let may_be = may_be_claimed_early(&entry.schedule, now, halt);
             if is_busy || !is_ours || !may_be || self.is_special(&entry.schedule) {
                 continue;
             }
-            self.slots.set_timer(id, None);
+            self.table.set_timer(id, None);
             self.ready_one(&entry, place.due(), until, now, outlook);
-            self.slots.tidy(id);
+            self.table.tidy(id);
         }
     }
 
     /// Puts off what is queued for a claim before its time, once for each burst that is in its way.
     fn put_off(&mut self, now: DateTime<Utc>) {
-        self.ahead.leave(now);
-        if std::mem::replace(&mut self.ahead.is_put_off, true) {
+        self.burst.leave(now);
+        if std::mem::replace(&mut self.burst.is_put_off, true) {
             return;
         }
         for ready in self.lanes.take_later(Lane::Fast, now) {
-            if !stands(&self.slots, &ready) {
+            if !stands(&self.table, &ready) {
                 continue;
             }
             self.unqueue(ready.id);
             self.clear_overdue(ready.id);
             let timer = self.settle_at(ready.id).into_iter().chain([ready.due.0]).min();
-            self.slots.set_timer(ready.id, timer);
-            self.slots.tidy(ready.id);
+            self.table.set_timer(ready.id, timer);
+            self.table.tidy(ready.id);
         }
     }
 
@@ -152,7 +150,7 @@ impl<A> Core<A> {
             let us = claims.saturating_mul(1_000_000) / CLAIMS_A_SECOND;
             Duration::microseconds(i64::try_from(us).unwrap_or(i64::MAX))
         };
-        let soon = self.slots.timers_behind(Position::behind(now)).map(|(place, _)| place.due());
+        let soon = self.table.timers_behind(Position::behind(now)).map(|(place, _)| place.due());
         let soon = soon.take_while(|due| *due <= now.later(reach)).enumerate();
         // More than can be claimed in all that time need not be counted.
         let soon = soon.take_while(|(before, _)| takes(*before) <= reach);

@@ -45,16 +45,18 @@ impl Sendings {
 }
 
 /// A place in the order of schedules whose targets are rate-limited.
-pub(super) struct Reserved {
+pub(super) struct RatePlace {
     /// When it may send.
     at: DateTime<Utc>,
     /// The targets that it has places for, and for how many commands to each.
     targets: Vec<(Target, usize)>,
 }
 
-/// How long an instance that does not go first waits until it looks again whether it has a command to spare.
-const SPARE: (Duration, Duration) = (Duration::milliseconds(250), Duration::seconds(5));
-/// Places that are looked at, from the last on, for one that can be exchanged for a free one.
+/// Shortest pause before an instance that does not go first looks again for a command to spare.
+const LEAST_PAUSE: Duration = Duration::milliseconds(250);
+/// Longest such pause.
+const MOST_PAUSE: Duration = Duration::seconds(5);
+/// Most places that are searched, from the last on, for one that may move up to a free place.
 const LIKE: usize = 64;
 
 impl<A> Core<A> {
@@ -89,18 +91,19 @@ impl<A> Core<A> {
         let limited: Vec<_> = limited.cloned().collect();
         let goes_first = self.goes_first(&entry.schedule, outlook);
         if limited.is_empty() || !goes_first {
-            self.give_place_up(id);
+            self.give_rate_place_up(id);
         }
         if !goes_first {
             let next = limited.iter().map(|(target, _)| self.rates.next(target, now, instances));
             if let Some(later) = next.max().filter(|at| *at > now) {
-                return Some(later.clamp(now + SPARE.0, now + SPARE.1));
+                return Some(later.clamp(now + LEAST_PAUSE, now + MOST_PAUSE));
             }
         }
         if limited.is_empty() {
             return None;
         }
-        let mut place = self.take_place(id).unwrap_or(Reserved { at: now, targets: Vec::new() });
+        let mut place =
+            self.take_rate_place(id).unwrap_or(RatePlace { at: now, targets: Vec::new() });
         let is_left =
             |(known, _): &mut (Target, usize)| !limited.iter().any(|(wanted, _)| wanted == known);
         for (target, commands) in place.targets.extract_if(.., is_left) {
@@ -118,40 +121,41 @@ impl<A> Core<A> {
             }
         }
         let at = place.at;
-        self.places.insert((at, id.as_u128()));
-        self.state(id).turn = Some(place);
+        self.rate_places.insert((at, id.as_u128()));
+        self.state(id).rate_place = Some(place);
         (at > now).then_some(at)
     }
 
     /// Takes the place of a schedule.
-    pub(super) fn take_place(&mut self, id: Uuid) -> Option<Reserved> {
-        let place = self.slots.get_mut(id)?.turn.take()?;
-        self.places.remove(&(place.at, id.as_u128()));
+    pub(super) fn take_rate_place(&mut self, id: Uuid) -> Option<RatePlace> {
+        let place = self.table.get_mut(id)?.rate_place.take()?;
+        self.rate_places.remove(&(place.at, id.as_u128()));
         Some(place)
     }
 
     /// Gives up the place of a schedule, if it has one: it sends nothing. Whoever has the last place like it takes it, so
     /// that no time passes in which nothing is sent.
-    pub(super) fn give_place_up(&mut self, id: Uuid) {
-        let Some(place) = self.take_place(id) else { return };
+    pub(super) fn give_rate_place_up(&mut self, id: Uuid) {
+        let Some(place) = self.take_rate_place(id) else { return };
         for (target, commands) in &place.targets {
             self.rates.give_back(target, *commands);
         }
         let at = place.at.max(self.now);
-        let behind = self.places.range((Bound::Excluded((at, u128::MAX)), Bound::Unbounded)).rev();
+        let behind =
+            self.rate_places.range((Bound::Excluded((at, u128::MAX)), Bound::Unbounded)).rev();
         let is_like = |last: &(DateTime<Utc>, u128)| {
             let turn =
-                self.slots.get(Uuid::from_u128(last.1)).and_then(|state| state.turn.as_ref());
+                self.table.get(Uuid::from_u128(last.1)).and_then(|state| state.rate_place.as_ref());
             turn.is_some_and(|turn| turn.targets == place.targets)
         };
         let Some(last) = behind.take(LIKE).copied().find(is_like) else { return };
         let id = Uuid::from_u128(last.1);
-        let Some(mut place) = self.take_place(id) else { return };
+        let Some(mut place) = self.take_rate_place(id) else { return };
         place.at = at;
-        self.places.insert((at, last.1));
+        self.rate_places.insert((at, last.1));
         let state = self.state(id);
-        (state.turn, state.not_before) = (Some(place), Some(at));
-        self.slots.hasten(id, at);
+        (state.rate_place, state.not_before) = (Some(place), Some(at));
+        self.table.hasten(id, at);
     }
 
     /// Whether this instance goes first with a schedule.

@@ -1,7 +1,7 @@
 //! The schedules that the engine knows something of, by id and by when to look at each.
 //!
 //! Of a million schedules nearly all only wait for their time, so what a waiting schedule takes up decides what a
-//! schedule costs: a slot of 32 bytes in one allocation, its number in a table by id, and its number and time in an
+//! schedule costs: a row of 32 bytes in one allocation, its number in a table by id, and its number and time in an
 //! order.
 
 use std::hash::{BuildHasher as _, RandomState};
@@ -13,11 +13,11 @@ use uuid::Uuid;
 use super::state::State;
 use crate::index::{Order, nanos, number, reserve};
 
-/// The time in a slot without a timer.
+/// The time in a row without a timer.
 const NEVER: i64 = i64::MAX;
 
-/// One schedule.
-struct Slot {
+/// What the engine keeps of one schedule.
+struct Row {
     id: Uuid,
     /// When to look at it, in nanoseconds.
     timer: i64,
@@ -46,31 +46,31 @@ impl Position {
 
 /// All schedules that the engine knows something of.
 #[derive(Default)]
-pub(super) struct Slots {
-    slots: Vec<Slot>,
-    /// Slots without a schedule.
+pub(super) struct Table {
+    rows: Vec<Row>,
+    /// Table without a schedule.
     free: Vec<u32>,
     by_id: HashTable<u32>,
     hasher: RandomState,
     timers: Order,
 }
 
-impl Slots {
+impl Table {
     /// What goes on with a schedule, if anything.
     pub(super) fn get(&self, id: Uuid) -> Option<&State> {
-        self.slots[self.find(id)? as usize].state.as_deref()
+        self.rows[self.find(id)? as usize].state.as_deref()
     }
 
     /// What goes on with a schedule, mutable.
     pub(super) fn get_mut(&mut self, id: Uuid) -> Option<&mut State> {
-        let slot = self.find(id)?;
-        self.slots[slot as usize].state.as_deref_mut()
+        let row = self.find(id)?;
+        self.rows[row as usize].state.as_deref_mut()
     }
 
     /// What goes on with a schedule, mutable; empty if the schedule was not known.
     pub(super) fn state(&mut self, id: Uuid) -> &mut State {
-        let slot = self.slot(id);
-        self.slots[slot as usize].state.get_or_insert_default()
+        let row = self.row(id);
+        self.rows[row as usize].state.get_or_insert_default()
     }
 
     /// Whether a schedule's record is being written.
@@ -80,29 +80,29 @@ impl Slots {
 
     /// Sets when to look at a schedule.
     pub(super) fn set_timer(&mut self, id: Uuid, at: Option<DateTime<Utc>>) {
-        let slot = match at {
-            Some(_) => self.slot(id),
+        let row = match at {
+            Some(_) => self.row(id),
             None => match self.find(id) {
-                Some(slot) => slot,
+                Some(row) => row,
                 None => return,
             },
         };
         let timer = at.map_or(NEVER, nanos);
-        let old = std::mem::replace(&mut self.slots[slot as usize].timer, timer);
+        let old = std::mem::replace(&mut self.rows[row as usize].timer, timer);
         if old == timer {
             return;
         }
         if old != NEVER {
-            self.timers.remove(slot, |at, other| (at, other) < (old, slot));
+            self.timers.remove(row, |at, other| (at, other) < (old, row));
         }
         if timer != NEVER {
-            self.timers.insert(timer, slot, |at, other| (at, other) < (timer, slot));
+            self.timers.insert(timer, row, |at, other| (at, other) < (timer, row));
         }
     }
 
     /// Sets when to look at a schedule, unless that is earlier already.
     pub(super) fn hasten(&mut self, id: Uuid, at: DateTime<Utc>) {
-        let timer = self.find(id).map_or(NEVER, |slot| self.slots[slot as usize].timer);
+        let timer = self.find(id).map_or(NEVER, |row| self.rows[row as usize].timer);
         if nanos(at) < timer {
             self.set_timer(id, Some(at));
         }
@@ -111,8 +111,8 @@ impl Slots {
     /// Takes the first timer that is due.
     pub(super) fn pop_timer(&mut self, now: DateTime<Utc>) -> Option<(Uuid, DateTime<Utc>)> {
         let due = self.next_due().filter(|due| *due <= now)?;
-        let (_, slot) = self.timers.from(|_, _| false).next()?;
-        let id = self.slots[slot as usize].id;
+        let (_, row) = self.timers.from(|_, _| false).next()?;
+        let id = self.rows[row as usize].id;
         self.set_timer(id, None);
         Some((id, due))
     }
@@ -129,64 +129,64 @@ impl Slots {
 
     /// The timers behind a position, in order.
     pub(super) fn timers_behind(&self, place: Position) -> impl Iterator<Item = (Position, Uuid)> {
-        let behind = self.timers.from(move |at, slot| Position(at, slot) <= place);
-        behind.map(|(at, slot)| (Position(at, slot), self.slots[slot as usize].id))
+        let behind = self.timers.from(move |at, row| Position(at, row) <= place);
+        behind.map(|(at, row)| (Position(at, row), self.rows[row as usize].id))
     }
 
-    /// Removes whatever says nothing about a schedule.
+    /// Drops a schedule's state if it is idle, and its row if it has no timer either.
     pub(super) fn tidy(&mut self, id: Uuid) {
-        let Some(slot) = self.find(id) else { return };
-        let Slot { timer, state, .. } = &mut self.slots[slot as usize];
+        let Some(row) = self.find(id) else { return };
+        let Row { timer, state, .. } = &mut self.rows[row as usize];
         *state = state.take().filter(|state| !state.is_idle());
         if state.is_none() && *timer == NEVER {
             let hash = self.hasher.hash_one(id);
-            if let Ok(found) = self.by_id.find_entry(hash, |found| *found == slot) {
+            if let Ok(found) = self.by_id.find_entry(hash, |found| *found == row) {
                 found.remove();
             }
-            self.free.push(slot);
+            self.free.push(row);
         }
     }
 
     /// Drops all timers.
     pub(super) fn clear_timers(&mut self) {
         self.timers = Order::default();
-        self.slots.iter_mut().for_each(|slot| slot.timer = NEVER);
+        self.rows.iter_mut().for_each(|row| row.timer = NEVER);
     }
 
     /// What goes on with all schedules, in no particular order.
     pub(super) fn states_mut(&mut self) -> impl Iterator<Item = (Uuid, &mut State)> {
-        let slots = self.slots.iter_mut();
-        slots.filter_map(|slot| Some((slot.id, slot.state.as_deref_mut()?)))
+        let rows = self.rows.iter_mut();
+        rows.filter_map(|row| Some((row.id, row.state.as_deref_mut()?)))
     }
 
     fn find(&self, id: Uuid) -> Option<u32> {
-        let is_it = |slot: &u32| self.slots[*slot as usize].id == id;
+        let is_it = |row: &u32| self.rows[*row as usize].id == id;
         self.by_id.find(self.hasher.hash_one(id), is_it).copied()
     }
 
-    /// The slot of a schedule; gives it one if it has none.
-    fn slot(&mut self, id: Uuid) -> u32 {
-        if let Some(slot) = self.find(id) {
-            return slot;
+    /// The row of a schedule; gives it one if it has none.
+    fn row(&mut self, id: Uuid) -> u32 {
+        if let Some(row) = self.find(id) {
+            return row;
         }
-        let new = Slot { id, timer: NEVER, state: None };
-        let slot = if let Some(slot) = self.free.pop() {
-            self.slots[slot as usize] = new;
-            slot
+        let new = Row { id, timer: NEVER, state: None };
+        let row = if let Some(row) = self.free.pop() {
+            self.rows[row as usize] = new;
+            row
         } else {
-            reserve(&mut self.slots, 1);
-            self.slots.push(new);
-            number(self.slots.len() - 1)
+            reserve(&mut self.rows, 1);
+            self.rows.push(new);
+            number(self.rows.len() - 1)
         };
-        let rehash = |slot: &u32| self.hasher.hash_one(self.slots[*slot as usize].id);
-        self.by_id.insert_unique(self.hasher.hash_one(id), slot, rehash);
-        slot
+        let rehash = |row: &u32| self.hasher.hash_one(self.rows[*row as usize].id);
+        self.by_id.insert_unique(self.hasher.hash_one(id), row, rehash);
+        row
     }
 
     /// Whether no schedule is known.
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.by_id.is_empty() && self.timers.len() == 0 && self.free.len() == self.slots.len()
+        self.by_id.is_empty() && self.timers.len() == 0 && self.free.len() == self.rows.len()
     }
 }
 
@@ -223,21 +223,21 @@ mod tests {
         fn timers_come_in_order_and_nothing_is_left_of_what_says_nothing(
             steps in prop::collection::vec(step(), 1..300)
         ) {
-            let mut slots = Slots::default();
+            let mut rows = Table::default();
             let mut timers = BTreeMap::new();
             for step in steps {
                 match step {
                     Step::Set(id, Some(due)) => {
-                        slots.set_timer(Uuid::from_u128(id.into()), Some(at(due)));
+                        rows.set_timer(Uuid::from_u128(id.into()), Some(at(due)));
                         timers.insert(id, due);
                     }
                     Step::Set(id, None) => {
-                        slots.set_timer(Uuid::from_u128(id.into()), None);
+                        rows.set_timer(Uuid::from_u128(id.into()), None);
                         timers.remove(&id);
                     }
-                    Step::Note(id, busy) => slots.state(Uuid::from_u128(id.into())).is_busy = busy,
+                    Step::Note(id, busy) => rows.state(Uuid::from_u128(id.into())).is_busy = busy,
                     Step::Pop(now) => {
-                        let popped = slots.pop_timer(at(now));
+                        let popped = rows.pop_timer(at(now));
                         let least = timers.values().copied().min().filter(|due| *due <= now);
                         prop_assert_eq!(popped.map(|(_, due)| due), least.map(at));
                         if let Some((id, due)) = popped {
@@ -247,25 +247,25 @@ mod tests {
                     }
                 }
                 for id in 0..=u8::MAX {
-                    slots.tidy(Uuid::from_u128(id.into()));
+                    rows.tidy(Uuid::from_u128(id.into()));
                 }
-                let behind = slots.timers_behind(Position::behind(at(9)));
+                let behind = rows.timers_behind(Position::behind(at(9)));
                 let due: Vec<_> = behind.map(|(place, _)| place.due()).collect();
                 let mut wanted: Vec<_> = timers.values().copied().filter(|due| *due > 9).collect();
                 wanted.sort_unstable();
                 prop_assert_eq!(due, wanted.into_iter().map(at).collect::<Vec<_>>());
-                prop_assert_eq!(slots.timers(), timers.len());
-                let walked: Vec<_> = slots.timers_behind(Position::START).map(|(place, _)| place).collect();
+                prop_assert_eq!(rows.timers(), timers.len());
+                let walked: Vec<_> = rows.timers_behind(Position::START).map(|(place, _)| place).collect();
                 prop_assert!(walked.is_sorted());
                 prop_assert_eq!(walked.len(), timers.len());
             }
             for id in 0..=u8::MAX {
                 let id = Uuid::from_u128(id.into());
-                slots.state(id).is_busy = false;
-                slots.set_timer(id, None);
-                slots.tidy(id);
+                rows.state(id).is_busy = false;
+                rows.set_timer(id, None);
+                rows.tidy(id);
             }
-            prop_assert!(slots.is_empty());
+            prop_assert!(rows.is_empty());
         }
     }
 }

@@ -29,7 +29,7 @@ pub struct ActedAhead {
 }
 
 /// Whether a record has times that nobody can have acted on at `now`.
-pub fn is_ahead(schedule: &Schedule, now: DateTime<Utc>) -> bool {
+pub fn lies_ahead(schedule: &Schedule, now: DateTime<Utc>) -> bool {
     let limit = now.later(MAX_AHEAD);
     let recurs = schedule.spec.timing.schedule_type.recurs();
     recurs
@@ -38,7 +38,7 @@ pub fn is_ahead(schedule: &Schedule, now: DateTime<Utc>) -> bool {
             || schedule.last_run_at.is_some_and(|at| at > limit))
 }
 
-/// Plans a record that [`is_ahead`] again from `now` on, given what the history knows. `me` is the instance that will
+/// Plans a record that [`lies_ahead`] again from `now` on, given what the history knows. `me` is the instance that will
 /// write to the history which skips were void.
 pub fn correct(
     schedule: &mut Schedule,

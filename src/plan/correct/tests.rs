@@ -36,7 +36,7 @@ fn fired(record: &mut Schedule, trigger: &Trigger, from: DateTime<Utc>) -> Vec<S
 fn what_an_instance_did_whose_clock_was_fast_by_weeks_silences_nothing() {
     let (mut record, trigger) = running();
     let (now, far) = (at("00:00:55"), at("00:00:40") + Duration::days(40));
-    assert!(!is_ahead(&record, now));
+    assert!(!lies_ahead(&record, now));
     let range = |last, count| SkippedRange { cause: SkipCause::Coalesced, last, count };
     let fast = range(far - Duration::seconds(10), 345_600);
     let acted = ActedAhead {
@@ -44,9 +44,9 @@ fn what_an_instance_did_whose_clock_was_fast_by_weeks_silences_nothing() {
         skipped: vec![(Uuid::from_u128(5), at("00:00:40"), fast)],
     };
     (record.last_scheduled_for, record.next_run_at) = (Some(far), Some(far));
-    assert!(is_ahead(&record, now));
+    assert!(lies_ahead(&record, now));
     correct(&mut record, &trigger, &acted, now, ME);
-    assert!(!is_ahead(&record, now), "once is enough");
+    assert!(!lies_ahead(&record, now), "once is enough");
     assert_eq!(record.acted_ahead, [at("00:01:20"), far]);
     // Two of them were really due by now: the history keeps those, under the same id.
     let corrected = &record.attempts[0];
