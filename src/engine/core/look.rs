@@ -6,7 +6,7 @@ use chrono::{DateTime, Duration, Utc};
 use uuid::Uuid;
 
 use super::lanes::{Lane, Ready};
-use super::start::SETTLING;
+use super::start::{SETTLING, passes};
 use super::state::Visible;
 use super::{Action, COMING_BACK, Core, Outlook, UNSURE};
 use crate::index::Entry;
@@ -62,7 +62,8 @@ impl<A> Core<A> {
         }
         // Work that must wait delays neither settling nor the renewal of claims.
         let held = self.held_until(id, now);
-        let renewal = held.and_then(|_| renewal_at(&entry.schedule, outlook));
+        let passed = held.filter(|until| passes(*until, now));
+        let renewal = passed.and_then(|_| renewal_at(&entry.schedule, outlook));
         let wake = wake.map(|wake| held.map_or(wake, |later| wake.max(later)));
         self.table.set_timer(id, [wake, settle_at, renewal].into_iter().flatten().min());
         self.table.tidy(id);

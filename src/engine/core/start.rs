@@ -72,7 +72,8 @@ impl<A> Core<A> {
         // The timer was set for work that was not due yet.
         let seen = timer.earlier(outlook.delay(id, entry.schedule.needs));
         let renews = || renewal_at(&entry.schedule, outlook).is_some_and(|at| at <= now);
-        let is_held = self.held_until(id, now).is_some() && !renews();
+        let is_held =
+            self.held_until(id, now).is_some_and(|until| !passes(until, now) || !renews());
         let next = self.turn(entry, now, seen, outlook);
         let turn = next.filter(|turn| turn.at <= until && !is_held);
         let settles = self.settle_at(id).is_some_and(|at| at <= now);
@@ -196,19 +197,20 @@ impl<A> Core<A> {
 
     fn start(&mut self, ready: Ready, now: DateTime<Utc>, outlook: &impl Outlook) {
         let Ready { id, priority, lane, .. } = ready;
-        let is_held = self.held_until(id, now).is_some();
+        let held = self.held_until(id, now);
         // A renewal comes alone: what is due waits on, and keeps its places.
         let waits = self
             .table
             .get(id)
             .is_some_and(|state| state.rate_place.is_some() || state.waits.is_some());
-        let renews = (is_held || waits)
+        let renews = (held.is_some() || waits)
             && outlook.entry(id).is_some_and(|entry| {
                 renewal_at(&entry.schedule, outlook).is_some_and(|at| at <= now)
             });
         let is_due = priority > SETTLING && !renews;
         // What comes due by the time of the write may be another instance's turn.
-        let may_claim = priority != SETTLING && self.may_claim && (!is_held || renews);
+        let is_held = held.is_some_and(|until| !passes(until, now) || !renews);
+        let may_claim = priority != SETTLING && self.may_claim && !is_held;
         let claim = match lane {
             _ if !may_claim => Claiming::None,
             Lane::Request => Claiming::All,
@@ -227,6 +229,12 @@ impl<A> Core<A> {
         }
         self.actions.push(Action::Work { id, done, claim, admitted, lane, is_due });
     }
+}
+
+/// Whether a renewal passes what holds up a schedule until then: the rate of its target. After a try that NATS did not let us
+/// make, it waits too.
+pub(super) fn passes(until: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    until > now + LATER
 }
 
 /// Whether an entry of a lane is still what its schedule waits for.

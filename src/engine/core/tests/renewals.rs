@@ -70,6 +70,11 @@ fn a_renewal_waits_for_no_rate_and_costs_no_place_in_line() {
     assert_eq!(places.iter().map(|(_, id)| *id).collect::<Vec<_>>(), [9, 11]);
     let (now, actions) = until_work(&world, &mut core, from + Duration::seconds(61));
     assert_eq!((now, working(&actions)), (from + Duration::seconds(240), vec![id]));
+    // NATS does not take it at once.
+    let later = core.step([Event::Later(id), Event::Returned(Lane::Fast)], now, &world);
+    assert!(working(&later).is_empty(), "it is tried again at once");
+    let (now, actions) = until_work(&world, &mut core, now);
+    assert_eq!((now, working(&actions)), (from + Duration::seconds(241), vec![id]));
     assert!(world.claim(id, ME, now).is_empty(), "nothing is sent");
     core.step([Event::Free(id), Event::Returned(Lane::Fast)], now, &world);
     step_on(&mut core, now, &world);
