@@ -321,3 +321,18 @@ async fn fence(shared: &Shared<impl Nats>, slot: &Slot) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_nobody_is_in_is_forgotten() {
+        let slots = Slots::default();
+        let (one, other) = (slots.line("g"), slots.line("g"));
+        slots.leave("g", one);
+        assert!(Arc::ptr_eq(&other, &slots.line("g")), "others are still in it");
+        slots.leave("g", other);
+        assert!(slots.0.lock().unwrap().is_empty());
+    }
+}

@@ -1,4 +1,4 @@
-//! Outcomes that the history does not take for longer than a claim lasts.
+//! Outcomes that wait: for a history that takes little or nothing, and for nothing else.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use nats_scheduler::names;
 use nats_scheduler::port::{Outgoing, Wire as _};
 use nats_scheduler::schedule::CreateSchedule;
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::instance::{Instance, start};
 use crate::nats::{Server, Simulated, Trouble, full};
@@ -71,4 +71,23 @@ async fn what_has_succeeded_is_not_sent_again_while_the_history_takes_little_or_
         let ended = events.iter().filter(|event| event.subject.contains(".completed."));
         assert_eq!(ended.count(), ASKED + told_at_once, "{seed}: not all are recorded");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_does_not_wait_for_replies_to_others() {
+    let server = Server::with_streams(5);
+    let _silent = server.connect().subscribe("cmd.slow".to_owned()).await.unwrap();
+    let instances = start(&server, 1).await;
+    fire(&instances, "request", "cmd.slow", 80).await;
+    sleep(Duration::from_secs(3)).await;
+    fire(&instances, "publish", "cmd.example.x", 1).await;
+    let ended = || {
+        let events = server.messages(names::EXECUTIONS_STREAM).into_iter();
+        events.filter(|event| event.subject.contains(".completed.")).count()
+    };
+    let fired = Instant::now();
+    while ended() == 0 {
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert!(fired.elapsed() < Duration::from_secs(1), "{:?}", fired.elapsed());
 }
