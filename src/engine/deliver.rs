@@ -162,10 +162,15 @@ async fn run(
     earlier: Option<FormerClaim>,
 ) -> Result<Outcome, TrustLost> {
     let schedule = &accepted.schedule;
+    let mode = schedule.sends(attempt).delivery.mode;
     // If another instance has sent it, that is when it was sent.
     let first = if earlier.is_some() { Box::pin(first_sent(shared, attempt)).await } else { None };
+    if mode == DeliveryMode::Request && cancel(shared, execution).is_some() {
+        execution.timings.sent_at = first;
+        return Ok(cancelled(shared, execution));
+    }
     execution.timings.sent_at = first.or_else(|| Some(shared.clock.now()));
-    let stage = match schedule.sends(attempt).delivery.mode {
+    let stage = match mode {
         DeliveryMode::Request => Stage::WaitingReply,
         DeliveryMode::Publish | DeliveryMode::Job | DeliveryMode::Core => Stage::Delivering,
     };
@@ -227,9 +232,6 @@ async fn ask(
     earlier: bool,
     trusted: impl Fn() -> bool + Sync,
 ) -> Result<Delivered, TrustLost> {
-    if cancel(shared, execution).is_some() {
-        return Ok(cancelled(shared, execution).into());
-    }
     let stopped = shared.stopped(execution.id);
     let delivering = async {
         tokio::select! {

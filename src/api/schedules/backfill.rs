@@ -78,9 +78,13 @@ impl<N: Nats> Api<N> {
                 correlation_id: caller.correlation_id.clone(),
                 unknown: Unknown::default(),
             };
-            let count = occurrences.len();
+            let (count, timing) = (occurrences.len(), &schedule.spec.timing);
             let change = |schedule: &mut Schedule, now: DateTime<Utc>| {
                 may_backfill(schedule)?;
+                if schedule.spec.timing != *timing {
+                    let message = "the times of the schedule have changed meanwhile: ask again";
+                    return Err(ApiError::new(Code::Conflict, message));
+                }
                 schedule.backfill = Some(Box::new(backfill.clone()));
                 let details = json!({
                     "from": from, "to": to, "count": count,

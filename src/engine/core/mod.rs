@@ -195,7 +195,7 @@ impl<A> Core<A> {
         }
         if !self.is_closed {
             self.release_due(now);
-            self.start_ready(now, outlook);
+            self.start_ready(now);
         }
         std::mem::take(&mut self.actions)
     }

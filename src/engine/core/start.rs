@@ -71,11 +71,11 @@ impl<A> Core<A> {
         let (id, spec) = (entry.schedule.id, &entry.schedule.spec);
         // The timer was set for work that was not due yet.
         let seen = timer.earlier(outlook.delay(id, entry.schedule.needs));
-        let renews = || renewal_at(&entry.schedule, outlook).is_some_and(|at| at <= now);
-        let is_held =
-            self.held_until(id, now).is_some_and(|until| !passes(until, now) || !renews());
+        let renews = renewal_at(&entry.schedule, outlook).is_some_and(|at| at <= now);
+        let is_held = self.held_until(id, now).is_some_and(|until| !renews || !passes(until, now));
         let next = self.turn(entry, now, seen, outlook);
-        let turn = next.filter(|turn| turn.at <= until && !is_held);
+        // Nobody else renews our claims, so no other goes first.
+        let turn = next.filter(|turn| (turn.at <= until || renews) && !is_held);
         let settles = self.settle_at(id).is_some_and(|at| at <= now);
         if let Some(turn) = turn.filter(|_| self.may_claim && !settles)
             && let Some(skips) = self.only_skips(entry, now, outlook)
@@ -91,7 +91,7 @@ impl<A> Core<A> {
                 self.state(id).not_before = Some(now + UNSURE);
                 return self.look(id, now, outlook);
             }
-            if self.is_special(&entry.schedule) && !renews() {
+            if self.is_special(&entry.schedule) && !renews {
                 let admitted = self.admitted_since(id).is_some();
                 let sendings = Sendings::of(entry, admitted, now, outlook);
                 if let Some(later) = self.must_wait(entry, &sendings, now, outlook) {
@@ -123,6 +123,7 @@ impl<A> Core<A> {
             (lane == Lane::Request).then(|| renewal_at(&entry.schedule, outlook)).flatten();
         let again = again.into_iter().chain(renewal).min();
         self.table.set_timer(id, again);
+        self.state(id).renews = renews;
         let turn = turn.filter(|_| has_place);
         let lane = if turn.is_some() { lane } else { Lane::Fast };
         // Settling alone never goes before work that is due.
@@ -174,7 +175,7 @@ impl<A> Core<A> {
     }
 
     /// Starts as much of the ready work as the bounds allow, in the order of priority. Commands that are due go first.
-    pub(super) fn start_ready(&mut self, now: DateTime<Utc>, outlook: &impl Outlook) {
+    pub(super) fn start_ready(&mut self, now: DateTime<Utc>) {
         if self.are_timers_due(now) {
             // What is queued next may go before what is queued already.
             return;
@@ -190,29 +191,23 @@ impl<A> Core<A> {
                 }
                 self.unqueue(ready.id);
                 self.lanes.begin(lane);
-                self.start(ready, now, outlook);
+                self.start(ready, now);
             }
         }
     }
 
-    fn start(&mut self, ready: Ready, now: DateTime<Utc>, outlook: &impl Outlook) {
+    fn start(&mut self, ready: Ready, now: DateTime<Utc>) {
         let Ready { id, priority, lane, .. } = ready;
-        let held = self.held_until(id, now);
-        // A renewal comes alone: what is due waits on, and keeps its places.
-        let waits = self
-            .table
-            .get(id)
-            .is_some_and(|state| state.rate_place.is_some() || state.waits.is_some());
-        let renews = (held.is_some() || waits)
-            && outlook.entry(id).is_some_and(|entry| {
-                renewal_at(&entry.schedule, outlook).is_some_and(|at| at <= now)
-            });
+        // What is due besides a renewal waits on, and keeps its places.
+        let renews = std::mem::take(&mut self.state(id).renews);
+        let is_held = self.held_until(id, now).is_some_and(|until| !renews || !passes(until, now));
         let is_due = priority > SETTLING && !renews;
         // What comes due by the time of the write may be another instance's turn.
-        let is_held = held.is_some_and(|until| !passes(until, now) || !renews);
         let may_claim = priority != SETTLING && self.may_claim && !is_held;
         let claim = match lane {
             _ if !may_claim => Claiming::None,
+            // It may no longer be needed by the time of the write; then what is due must not take its place.
+            _ if renews => Claiming::Skips,
             Lane::Request => Claiming::All,
             Lane::Fast => Claiming::Fast,
             Lane::Skips => Claiming::Skips,

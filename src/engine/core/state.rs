@@ -15,6 +15,8 @@ pub(super) struct State {
     pub(super) is_busy: bool,
     /// Whether that write is to do what is due, and does not only settle.
     pub(super) has_turn: bool,
+    /// Whether the work that is ready is to renew claims, and sends nothing.
+    pub(super) renews: bool,
     /// Its changes are being announced.
     pub(super) is_announcing: bool,
     /// The schedules that follow it are being told of ends.
@@ -82,6 +84,7 @@ impl State {
         let Self {
             is_busy,
             has_turn: _,
+            renews: _,
             is_announcing,
             is_telling,
             is_correcting,

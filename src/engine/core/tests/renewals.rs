@@ -44,7 +44,7 @@ fn a_renewal_waits_for_no_place_among_requests() {
         let until = claimed_until(&world, id);
         let (now, actions) = until_work(&world, &mut core, from);
         assert_eq!(now, until - Duration::seconds(60));
-        let [Action::Work { claim: Claiming::Fast, lane: Lane::Fast, .. }] = actions[..] else {
+        let [Action::Work { claim: Claiming::Skips, lane: Lane::Fast, .. }] = actions[..] else {
             panic!("it waits for a place")
         };
         assert!(world.claim(id, ME, now).is_empty(), "nothing else is claimed");
@@ -70,6 +70,8 @@ fn a_renewal_waits_for_no_rate_and_costs_no_place_in_line() {
     assert_eq!(places.iter().map(|(_, id)| *id).collect::<Vec<_>>(), [9, 11]);
     let (now, actions) = until_work(&world, &mut core, from + Duration::seconds(61));
     assert_eq!((now, working(&actions)), (from + Duration::seconds(240), vec![id]));
+    // If it turns out that it is not needed, nothing that is due takes its place.
+    assert!(matches!(actions[..], [Action::Work { claim: Claiming::Skips, .. }]));
     // NATS does not take it at once.
     let later = core.step([Event::Later(id), Event::Returned(Lane::Fast)], now, &world);
     assert!(working(&later).is_empty(), "it is tried again at once");
@@ -79,4 +81,19 @@ fn a_renewal_waits_for_no_rate_and_costs_no_place_in_line() {
     core.step([Event::Free(id), Event::Returned(Lane::Fast)], now, &world);
     step_on(&mut core, now, &world);
     assert_eq!(core.rate_places, places);
+}
+
+#[test]
+fn a_renewal_waits_for_no_other_instance() {
+    let rate = (TargetPattern::parse("cmd.a").unwrap(), 0.0005);
+    let mut world = World::default();
+    let mut core = Core::new(9, 9, &[rate], at("00:00:00"));
+    let id = world.add(9, r#","overlap":"allow","delivery":{"mode":"core"}"#);
+    let from = hold_up(&world, &mut core, id, Lane::Fast);
+    core.step([Event::Free(id), Event::Returned(Lane::Fast)], from, &world);
+    // From now on another one goes first, and has no command to spare for this one.
+    (world.delay_ms, world.others) = (250, 1);
+    // So it looks again every five seconds.
+    let (now, actions) = until_work(&world, &mut core, from + Duration::seconds(62));
+    assert_eq!((now, working(&actions)), (from + Duration::seconds(240), vec![id]));
 }

@@ -251,7 +251,10 @@ async fn named(mut after: Node, session: &Session) -> Result<Option<Node>, Failu
     };
     let upstream = match session.client.get(id).await {
         Ok(reply) if reply.data.deleted_at.is_none() => reply.data,
-        Ok(_) | Err(ClientError::Refused(_)) => return Ok(Some(after)),
+        Ok(_) => return Ok(Some(after)),
+        Err(ClientError::Refused(refused)) if refused.code == Code::NotFound => {
+            return Ok(Some(after));
+        }
         Err(error) => return Err(error.into()),
     };
     let mut fields = vec![
