@@ -71,8 +71,9 @@ impl<A> Core<A> {
         let (id, spec) = (entry.schedule.id, &entry.schedule.spec);
         // The timer was set for work that was not due yet.
         let seen = timer.earlier(outlook.delay(id, entry.schedule.needs));
-        let renews = renewal_at(&entry.schedule, outlook).is_some_and(|at| at <= now);
-        let is_held = self.held_until(id, now).is_some_and(|until| !renews || !passes(until, now));
+        let renewal = renewal_at(&entry.schedule, outlook);
+        let renews = renewal.is_some_and(|at| at <= now);
+        let is_held = self.is_held(id, renews, now);
         let next = self.turn(entry, now, seen, outlook);
         // Nobody else renews our claims, so no other goes first.
         let turn = next.filter(|turn| (turn.at <= until || renews) && !is_held);
@@ -119,8 +120,7 @@ impl<A> Core<A> {
             (None, next) => next.map(|next| self.held_until(id, now).unwrap_or(now).max(next.at)),
         };
         // A claim is renewed even while what is due waits for a place among the requests.
-        let renewal =
-            (lane == Lane::Request).then(|| renewal_at(&entry.schedule, outlook)).flatten();
+        let renewal = renewal.filter(|_| lane == Lane::Request);
         let again = again.into_iter().chain(renewal).min();
         self.table.set_timer(id, again);
         self.state(id).renews = renews;
@@ -196,11 +196,16 @@ impl<A> Core<A> {
         }
     }
 
+    /// Whether the work of a schedule, or a renewal, is held up.
+    fn is_held(&mut self, id: Uuid, renews: bool, now: DateTime<Utc>) -> bool {
+        self.held_until(id, now).is_some_and(|until| !renews || !passes(until, now))
+    }
+
     fn start(&mut self, ready: Ready, now: DateTime<Utc>) {
         let Ready { id, priority, lane, .. } = ready;
         // What is due besides a renewal waits on, and keeps its places.
         let renews = std::mem::take(&mut self.state(id).renews);
-        let is_held = self.held_until(id, now).is_some_and(|until| !renews || !passes(until, now));
+        let is_held = self.is_held(id, renews, now);
         let is_due = priority > SETTLING && !renews;
         // What comes due by the time of the write may be another instance's turn.
         let may_claim = priority != SETTLING && self.may_claim && !is_held;

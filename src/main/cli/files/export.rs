@@ -252,7 +252,10 @@ async fn named(mut after: Node, session: &Session) -> Result<Option<Node>, Failu
     let upstream = match session.client.get(id).await {
         Ok(reply) if reply.data.deleted_at.is_none() => reply.data,
         Ok(_) => return Ok(Some(after)),
-        Err(ClientError::Refused(refused)) if refused.code == Code::NotFound => {
+        // The next try may find it.
+        Err(ClientError::Refused(refused))
+            if !matches!(refused.code, Code::Unavailable | Code::LimitExceeded) =>
+        {
             return Ok(Some(after));
         }
         Err(error) => return Err(error.into()),
