@@ -1,6 +1,7 @@
 //! Whatever breaks, nothing is lost or doubled: processes, connections, servers and clocks.
 
 pub mod answers;
+mod chaos;
 pub mod clocks;
 pub mod cluster;
 pub mod corrections;

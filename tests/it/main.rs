@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+#[path = "../checker/mod.rs"]
+mod checker;
 mod command_line;
 mod dashboard;
 mod executions;
@@ -14,3 +16,5 @@ mod operating;
 mod proxy;
 mod requests;
 mod schedules;
+#[path = "../../examples/chaos/world/mod.rs"]
+mod world;

@@ -2,8 +2,6 @@
 //!
 //! They need no server and no network: of an external link only the URL is checked.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::ops::Range;

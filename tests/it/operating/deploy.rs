@@ -3,8 +3,6 @@
 //! They need no Docker, cluster or systemd. Each file is parsed by a crate that knows its format, and compared with the
 //! settings and commands of the program, and with the other files.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -916,7 +914,7 @@ mod settings {
         let first = lines.into_iter().find(|(_, (one, other))| one != other);
         panic!(
             "{TEMPLATE} is not what the settings say (first difference: {first:?}). Write it again:\n\
-             cargo test --test deploy the_template_has | \
+             cargo test --test it the_template_has | \
              sed -n '/^-----8</,/^----->8/{{//!p}}' > {TEMPLATE}\n\
              -----8<-----\n{expected}----->8-----"
         );

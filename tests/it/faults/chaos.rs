@@ -2,15 +2,9 @@
 //!
 //! `CHAOS_SEED` sets another seed.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a run that cannot go on fails")]
-
-mod checker;
-#[path = "../examples/chaos/world/mod.rs"]
-mod world;
-
 use std::time::Duration;
 
-use world::{Folder, Plan};
+use crate::world::{Folder, Plan};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_breaks_what_is_promised_is_kept() {

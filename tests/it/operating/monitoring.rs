@@ -1,12 +1,6 @@
 //! Tests of the alerts, the dashboard and the table of metrics against what the service exposes.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
-
 #[cfg(feature = "cli-tests")]
-#[path = "it/harness.rs"]
-mod harness;
-#[cfg(feature = "cli-tests")]
-#[path = "monitoring/scraped.rs"]
 mod scraped;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::harness::{Nats, Service, far, in_ms, wait_for, wait_within};
+use crate::harness::{Nats, Service, far, in_ms, wait_for, wait_within};
 
 /// Queries that have no data even where everything has happened, each with the reason.
 const WITHOUT_DATA: [(&str, &str); 0] = [];
