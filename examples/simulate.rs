@@ -64,7 +64,7 @@ struct Arguments {
 fn guard(name: &str) -> Result<Guard, String> {
     let mut all = Guard::ALL.into_iter();
     let names = Guard::ALL.map(|guard| format!("{guard:?}")).join(", ");
-    all.find(|guard| format!("{guard:?}") == name).ok_or(format!("one of {names}"))
+    all.find(|guard| format!("{guard:?}") == name).ok_or(format!("must be one of {names}"))
 }
 
 fn main() -> ExitCode {
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     if arguments.log {
         storm::log::open();
     }
-    if !arguments.without.is_empty() {
+    if arguments.log || !arguments.without.is_empty() {
         let without = arguments.without.into_iter().collect();
         let (seed, guard) = (arguments.from, arguments.guard);
         let tells_all = arguments.log;

@@ -53,7 +53,7 @@ pub enum Stage {
 /// Everything known about the health of the service.
 #[derive(Debug)]
 pub struct Health<N = JetStream> {
-    phase: AtomicU8,
+    stage: AtomicU8,
     /// When work under way must be answered.
     ends_at: state::Sender<Option<Instant>>,
     nats: OnceLock<N>,
@@ -87,7 +87,7 @@ impl<N: Nats> Health<N> {
     /// The health of an instance that starts, with its clock.
     pub fn new(clock: Clock) -> Self {
         Self {
-            phase: AtomicU8::default(),
+            stage: AtomicU8::default(),
             ends_at: state::Sender::default(),
             nats: OnceLock::new(),
             requests: RwLock::default(),
@@ -101,8 +101,8 @@ impl<N: Nats> Health<N> {
     }
 
     /// Stage of the instance's life.
-    pub fn phase(&self) -> Stage {
-        match self.phase.load(Ordering::SeqCst) {
+    pub fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::SeqCst) {
             0 => Stage::Starting,
             1 => Stage::Running,
             _ => Stage::Stopping,
@@ -110,15 +110,15 @@ impl<N: Nats> Health<N> {
     }
 
     /// Notes that the instance fires and replies.
-    pub fn runs(&self) {
-        self.phase.fetch_max(Stage::Running as u8, Ordering::SeqCst);
+    pub fn note_running(&self) {
+        self.stage.fetch_max(Stage::Running as u8, Ordering::SeqCst);
     }
 
     /// Notes that the instance stops, and how long it waits for work under way.
-    pub fn stops(&self, grace: Duration) {
+    pub fn note_stopping(&self, grace: Duration) {
         let ends_at = Instant::now() + grace.saturating_sub(LAST_ANSWERS);
         self.ends_at.send_if_modified(|known| known.replace(ends_at).is_none());
-        self.phase.store(Stage::Stopping as u8, Ordering::SeqCst);
+        self.stage.store(Stage::Stopping as u8, Ordering::SeqCst);
     }
 
     /// Returns once the instance stops and the time to answer work under way has come.
@@ -132,7 +132,7 @@ impl<N: Nats> Health<N> {
     }
 
     /// Notes the channels that tell whether the schedules, and the history, are loaded and followed.
-    pub fn follows(&self, schedules: state::Receiver<bool>, history: state::Receiver<bool>) {
+    pub fn note_following(&self, schedules: state::Receiver<bool>, history: state::Receiver<bool>) {
         let _ = self.following.set([schedules, history]);
     }
 
@@ -147,7 +147,7 @@ impl<N: Nats> Health<N> {
     }
 
     /// Notes the connection over which requests are heard; `None` if they are not.
-    pub fn hears_requests(&self, over: Option<N>) {
+    pub fn note_hearing(&self, over: Option<N>) {
         *self.requests.write().unwrap_or_else(PoisonError::into_inner) = over;
     }
 
@@ -166,7 +166,7 @@ impl<N: Nats> Health<N> {
 
     /// Why the instance is not ready, if it is not.
     pub fn not_ready(&self) -> Option<&'static str> {
-        match self.phase() {
+        match self.stage() {
             Stage::Stopping => Some("the service is stopping"),
             Stage::Starting => Some("the service is starting"),
             Stage::Running if !self.is_connected() => Some("NATS is out of reach"),
@@ -235,7 +235,7 @@ impl<N: Nats> Health<N> {
         let mut problems = Vec::new();
         if !self.is_connected() {
             problems.push("NATS is out of reach".to_owned());
-        } else if self.phase() == Stage::Running && !self.is_hearing() {
+        } else if self.stage() == Stage::Running && !self.is_hearing() {
             problems.push("requests over NATS are not heard: their connection is lost".to_owned());
         }
         if self.load.mute.load(Ordering::Relaxed) {
@@ -266,7 +266,7 @@ impl<N: Nats> Health<N> {
     /// What is the matter with the time, here and at NATS.
     fn problems_of_clocks(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if self.phase() == Stage::Running && !self.clock.is_sure() {
+        if self.stage() == Stage::Running && !self.clock.is_sure() {
             let text = "the time of NATS is not known: nothing is claimed until it is";
             problems.push(text.to_owned());
         }
@@ -287,7 +287,7 @@ impl<N: Nats> Health<N> {
     /// What is not followed, or too slowly.
     fn problems_of_watches(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if self.phase() == Stage::Running {
+        if self.stage() == Stage::Running {
             let [schedules, history] = self.is_following();
             if !schedules {
                 problems.push("the schedules are being read anew".to_owned());
@@ -316,17 +316,17 @@ impl<N: Nats> Health<N> {
     }
 
     /// Notes that the files of a setting cannot be used at present; the sentence is for people.
-    pub fn broken(&self, setting: &'static str, sentence: String) {
+    pub fn note_broken(&self, setting: &'static str, sentence: String) {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).insert(setting, sentence);
     }
 
     /// Notes that the files of a setting can be used.
-    pub fn mended(&self, setting: &'static str) {
+    pub fn note_mended(&self, setting: &'static str) {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).remove(setting);
     }
 
     /// Notes the connection to NATS.
-    pub fn connected(&self, nats: N) {
+    pub fn note_connected(&self, nats: N) {
         let _ = self.nats.set(nats);
     }
 
@@ -358,7 +358,7 @@ impl<N: Nats> Health<N> {
                     Seen { nats, watch_lag, is_behind };
             }
             let problems = self.problems();
-            if is_news(&known, &problems) && self.phase() != Stage::Stopping {
+            if is_news(&known, &problems) && self.stage() != Stage::Stopping {
                 if problems.is_empty() {
                     info!("healthy again");
                 } else {

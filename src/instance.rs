@@ -26,7 +26,7 @@ use crate::engine::membership::Members;
 use crate::engine::{Engine, Parts, Watched};
 use crate::health::Health;
 use crate::index::Index;
-use crate::jetstream::deliver::Delivery;
+use crate::jetstream::deliver::CommandSender;
 use crate::jetstream::history::History;
 use crate::jetstream::lines::Lines;
 use crate::jetstream::schedules::Store;
@@ -110,17 +110,18 @@ impl<N: Nats> Instance<N> {
         let store = Store::open(for_store, Arc::clone(&index), writes()).await?;
         let history =
             History::open(for_history, lines.clone(), writes(), clock.clone(), until()).await?;
-        health.follows(loaded.clone(), history.loaded());
+        health.note_following(loaded.clone(), history.loaded());
         let sends = {
             let lines = lines.clone();
             move || lines.is_up()
         };
-        let delivery = Delivery::open(nats.clone(), answers, lines, clock.clone(), until()).await?;
+        let sender =
+            CommandSender::open(nats.clone(), answers, lines, clock.clone(), until()).await?;
         let members = Members::new(chance.id(), Arc::clone(&health.load), clock.clone());
         tokio::spawn(members.clone().run(nats.clone(), sends, until()));
         let api = Arc::new(Api {
             nats,
-            delivery,
+            sender,
             store,
             history,
             index,
@@ -174,7 +175,7 @@ impl<N: Nats> Instance<N> {
         tokio::spawn(presence::note(api.store.clone(), me, clock, stop.clone()));
         tokio::spawn(executions::drain(Arc::clone(api), stop.clone()));
         let parts = Parts {
-            delivery: api.delivery.clone(),
+            sender: api.sender.clone(),
             store: api.store.clone(),
             history: api.history.clone(),
             index: Arc::clone(&api.index),

@@ -24,7 +24,7 @@ pub(crate) struct About {
     pub(crate) in_flight: Option<usize>,
     /// The highest format of records that it may act on.
     pub(crate) acts_on: u16,
-    /// Revision of the pauses of all schedules by which it claims.
+    /// Revision of the keys that hold for all schedules (pauses, calendars, groups) by which it claims.
     pub(crate) honours: u64,
     /// The latest time that it has claimed ahead.
     pub(crate) armed_until: Option<DateTime<Utc>>,
@@ -64,7 +64,7 @@ pub struct Load {
     pub mute: AtomicBool,
     /// How far the clock of the slowest instance that is heard may be behind ours, in milliseconds.
     pub time_error_ms: AtomicI64,
-    /// Revision of the pauses of all schedules by which everything is claimed here.
+    /// Revision of the keys that hold for all schedules by which everything is claimed here.
     pub honours: AtomicU64,
     /// The latest time that was claimed ahead, in Unix milliseconds.
     armed_until_ms: AtomicI64,

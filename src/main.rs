@@ -1,4 +1,4 @@
-//! Turns arguments and environment into a configuration, then runs until a signal.
+//! The program: runs a command of the client, or the service until a signal.
 
 #[path = "main/cli/mod.rs"]
 mod cli;
@@ -31,7 +31,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Pause before a command is run again.
+/// Pause before the service starts again after it has lost its connection for good.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long a command that has ended may take to release what it holds.
 const LET_GO: Duration = Duration::from_secs(2);
@@ -155,7 +155,7 @@ fn arguments() -> Arguments {
     if !matches!(read.command, Command::Client(_))
         && let Some(option) = cli::given(&matches)
     {
-        let fault = format!("--{option} is for commands that ask the service");
+        let fault = format!("--{option} is only for commands that send requests to the service");
         Arguments::command().error(ErrorKind::UnknownArgument, fault).exit();
     }
     read

@@ -89,7 +89,7 @@ async fn run(
     running.send_replace(Some(service.running()));
     let early = service.run(&stop).await;
     // Readiness ends first, so that those who send requests learn of it before answering stops.
-    service.face.health.stops(service.drain);
+    service.face.health.note_stopping(service.drain);
     stop.cancel();
     service.drain(early).await
 }
@@ -139,7 +139,7 @@ struct Connected {
     connection: Connection,
     nats: JetStream,
     /// For requests: nothing is delivered over this one.
-    for_requests: JetStream,
+    responder: JetStream,
     lines: Lines<JetStream>,
     answers: Answers,
 }
@@ -149,17 +149,16 @@ impl Connected {
         let answers = Answers::default();
         let connection = connect(&config.nats, &config.service_name, &answers).await?;
         let nats = JetStream::new(connection.clone(), config.nats.clone());
-        let for_requests =
-            connect(&config.nats, &for_requests(config), &Answers::default()).await?;
-        let for_requests = JetStream::new(for_requests, config.nats.clone());
+        let responder = connect(&config.nats, &responder_name(config), &Answers::default()).await?;
+        let responder = JetStream::new(responder, config.nats.clone());
         let name = format!("{} commands", config.service_name);
         let lines = Lines::open(nats.clone(), name, stop).await;
-        Ok(Self { connection, nats, for_requests, lines, answers })
+        Ok(Self { connection, nats, responder, lines, answers })
     }
 }
 
 /// The name of the connection that requests come over.
-fn for_requests(config: &Config) -> String {
+fn responder_name(config: &Config) -> String {
     format!("{} requests", config.service_name)
 }
 
@@ -177,6 +176,16 @@ struct Service {
     spans: Option<Exporter>,
 }
 
+/// Puts an instance together, and reads what the streams hold.
+async fn loaded(
+    ground: Ground<JetStream>,
+    config: &Config,
+) -> Result<Instance<JetStream>, ServeError> {
+    let mut instance = Instance::open(ground, config.rules.clone(), config.streams).await?;
+    instance.loaded().await;
+    Ok(instance)
+}
+
 impl Service {
     /// Connects, provisions the streams, reads what they hold, and begins to fire and to answer; `None` if told to stop
     /// meanwhile.
@@ -191,8 +200,8 @@ impl Service {
         let background = until.clone().drop_guard();
         let connecting = Connected::connect(&config, until.clone());
         let Some(connected) = stop.run_until_cancelled(connecting).await else { return Ok(None) };
-        let Connected { connection, nats, for_requests, lines, answers } = connected?;
-        face.health.connected(nats.clone());
+        let Connected { connection, nats, responder, lines, answers } = connected?;
+        face.health.note_connected(nats.clone());
         if !provisioned(nats.context(), &config, with_example, stop).await? {
             return Ok(None);
         }
@@ -208,14 +217,12 @@ impl Service {
             settings: config.in_force.clone(),
             background: until,
         };
-        let opening = Instance::open(ground, config.rules.clone(), config.streams);
-        let Some(instance) = stop.run_until_cancelled(opening).await else { return Ok(None) };
-        let mut instance = instance?;
-        tokio::select! {
-            () = instance.loaded() => {}
+        let loading = loaded(ground, &config);
+        let instance = tokio::select! {
+            instance = loading => instance?,
             () = stop.cancelled() => return Ok(None),
             () = connection.gone() => return Err(ServeError::ConnectionGone),
-        }
+        };
         let (api, others) = (Arc::clone(&instance.api), instance.members());
         #[cfg(feature = "otlp")]
         let spans = spans(&config, api.instance)?;
@@ -223,7 +230,7 @@ impl Service {
         if config.otlp_endpoint.is_some() {
             warn!("OTEL_EXPORTER_OTLP_ENDPOINT is set, and this build is without the feature otlp");
         }
-        let (drain, name) = (config.engine.drain, self::for_requests(&config));
+        let (drain, name) = (config.engine.drain, responder_name(&config));
         let engine = instance.fire(
             config.engine,
             #[cfg(feature = "otlp")]
@@ -232,13 +239,13 @@ impl Service {
         );
         // It fires nothing before it knows the others, so it is not ready before that.
         let _ = stop.run_until_cancelled(others.introduced()).await;
-        let requests = Requests::listen(Arc::clone(&api), for_requests).await?;
+        let requests = Requests::listen(Arc::clone(&api), responder).await?;
         let answering = tokio::spawn(requests.answer(config.nats, name, stop.clone()));
         let id = api.instance;
         if let Some(http) = &face.http {
             http.open(api);
         }
-        face.health.runs();
+        face.health.note_running();
         info!(instance = %id, version = env!("CARGO_PKG_VERSION"), "ready");
         Ok(Some(Self {
             background,

@@ -24,9 +24,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::error::ApiError;
+use super::honoured;
 use super::keyed::{
-    self, PutOutcome, UsingSchedule, check_count, check_unused, listed, no_such, required_name,
-    shown,
+    PutOutcome, UsingSchedule, check_count, check_unused, listed, required_name, shown,
 };
 use super::reply::{Reply, Warning};
 use super::schedules::page;
@@ -179,16 +179,17 @@ impl<N: Nats> Api<N> {
         let (mut outcome, version) = (PutOutcome::Unchanged, self.chance.id());
         let (calendar, revision) = self
             .change_keyed(&name, request.expected_revision, |calendar, event_id| {
-                let is_new = calendar.is_none();
-                if is_new {
+                if calendar.is_none() {
                     check_count::<Calendar>(self.index.calendars().iter().count())?;
                 }
+                let is_new =
+                    calendar.as_ref().is_none_or(|calendar: &Calendar| calendar.is_deleted);
                 let mut calendar = calendar.unwrap_or_else(|| Calendar {
                     id: self.chance.id(),
                     name: name.clone(),
                     ..Calendar::default()
                 });
-                outcome = match is_new || calendar.is_deleted {
+                outcome = match is_new {
                     true => PutOutcome::Created,
                     false if calendar.says(&content) => return Ok(Err(calendar)),
                     false => PutOutcome::Changed,
@@ -203,23 +204,24 @@ impl<N: Nats> Api<N> {
         let asked = Instant::now();
         let unconfirmed = self.honoured_by_those_who_know(revision).await;
         let not_planned = self.planned_by(&name).await;
-        let armed_until = (self.members)().all.into_values().filter_map(|about| about.armed_until);
         if outcome != PutOutcome::Unchanged {
-            self.let_pass(armed_until.max()).await;
+            self.let_armed_pass().await;
             tracing::info!(calendar = name, updated_by = actor, ?outcome, "calendar put");
         }
         let waited_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
         let calendar = CalendarView::of(&calendar, self.users_of(&name).len(), false);
         let mut warnings = Vec::new();
         if not_planned > 0 {
-            let message = format!("{not_planned} schedules are yet to be planned by it");
+            let message = format!(
+                "schedules that are still to be planned by the calendar as it is now: {not_planned}"
+            );
             warnings.push(Warning {
                 code: "not_planned".to_owned(),
                 field: String::new(),
                 message,
             });
         }
-        warnings.extend(keyed::unconfirmed(&unconfirmed, "it goes by it"));
+        warnings.extend(honoured::warnings(&unconfirmed, "it uses the calendar as it is now"));
         let data = CalendarPut { outcome, calendar, not_planned, unconfirmed };
         let mut reply = Reply::new(data, caller).waited(waited_ms);
         reply.warnings = warnings;
@@ -236,9 +238,7 @@ impl<N: Nats> Api<N> {
         caller: &Caller,
     ) -> Result<Reply<CalendarView>, ApiError> {
         let name = required_name(request.name)?;
-        let (calendar, _) = self.store.read_keyed::<Calendar>(&name).await?;
-        let calendar = calendar.filter(|calendar| !calendar.is_deleted);
-        let calendar = calendar.ok_or_else(|| no_such::<Calendar>(&name))?;
+        let calendar: Calendar = self.read_named(&name).await?;
         self.catch_up().await;
         let users = self.users_of(&name);
         let schedules = Some(shown(&users, |_| 0));
@@ -295,9 +295,8 @@ impl<N: Nats> Api<N> {
     async fn honoured_by_those_who_know(&self, revision: u64) -> Vec<Uuid> {
         // Others leave schedules with calendars alone.
         let unconfirmed = self.honoured_by_all(revision, CALENDARS_NEED).await;
-        let deadline = Instant::now() + PLANNED_WITHIN;
         // Then a request that comes next finds it.
-        let _ = tokio::time::timeout_at(deadline, self.index.until_seen(revision)).await;
+        self.wait_until_seen(revision).await;
         unconfirmed
     }
 

@@ -22,7 +22,7 @@ use crate::index::{At, Entry};
 use crate::jetstream::WriteError;
 use crate::port::Nats;
 use crate::schedule::{Author, Change, ChangeKind, Fate, FieldFault, Schedule, Status};
-use crate::stored::Shared;
+use crate::stored::Pooled;
 
 /// A record as it is now, to the best of this instance's knowledge.
 pub(in crate::api) struct Read {
@@ -65,7 +65,7 @@ pub(in crate::api) struct Wish<'a> {
 pub(in crate::api) enum Decision<T> {
     /// Write this record, and announce the change with these details.
     Change { schedule: Box<Schedule>, kind: ChangeKind, details: Value, with: T },
-    /// It is what it is to be already: write nothing.
+    /// It already is what it should be: write nothing.
     Keep(Box<Schedule>),
     /// Somebody else is about to change it; decide again.
     Again,
@@ -238,7 +238,7 @@ impl<N: Nats> Api<N> {
 }
 
 /// The group that a schedule takes slots of, unless it is deleted.
-fn in_group(schedule: &Schedule) -> Option<&Shared<String>> {
+fn in_group(schedule: &Schedule) -> Option<&Pooled<String>> {
     schedule.spec.group.as_ref().filter(|_| schedule.status != Status::Deleted)
 }
 

@@ -19,9 +19,9 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::error::{ApiError, Code};
+use super::honoured;
 use super::keyed::{
-    self, PutOutcome, UsingSchedule, check_count, check_unused, listed, no_such, required_name,
-    shown,
+    PutOutcome, UsingSchedule, check_count, check_unused, listed, required_name, shown,
 };
 use super::reply::Reply;
 use super::schedules::page;
@@ -31,7 +31,7 @@ use crate::jetstream::WriteError;
 use crate::port::Nats;
 use crate::schedule::declared::page_fields;
 use crate::schedule::keyed::Keyed as _;
-use crate::schedule::{Attempt, GROUPS_NEED, Group, Origin, Phase, PutGroup, Schedule, Slot};
+use crate::schedule::{Attempt, GROUPS_NEED, Group, PutGroup, Schedule, Slot};
 
 /// A request for a group.
 #[serde_with::skip_serializing_none]
@@ -182,7 +182,8 @@ impl<N: Nats> Api<N> {
             let (name, limit) = (&group.name, group.limit);
             tracing::info!(group = name, limit, updated_by = actor, ?outcome, "group put");
         }
-        let warnings = keyed::unconfirmed(&unconfirmed, "it knows it").collect();
+        let warnings =
+            honoured::warnings(&unconfirmed, "it knows the group as it is now").collect();
         let group = self.view_group(&group, &self.members_of(&group.name), false);
         let mut reply = Reply::new(GroupPut { outcome, group, unconfirmed }, caller);
         reply.warnings = warnings;
@@ -199,9 +200,7 @@ impl<N: Nats> Api<N> {
         caller: &Caller,
     ) -> Result<Reply<GroupView>, ApiError> {
         let name = required_name(request.name)?;
-        let (group, _) = self.store.read_keyed::<Group>(&name).await?;
-        let group = group.filter(|group| !group.is_deleted);
-        let group = group.ok_or_else(|| no_such::<Group>(&name))?;
+        let group: Group = self.read_named(&name).await?;
         self.catch_up().await;
         Ok(Reply::new(self.view_group(&group, &self.members_of(&name), true), caller))
     }
@@ -337,9 +336,8 @@ fn check_idle(group: &Group) -> Result<(), ApiError> {
 /// How many attempts of a schedule are due and wait.
 fn waiting(schedule: &Schedule, now: DateTime<Utc>) -> usize {
     let waits = |attempt: &&Attempt| {
-        let by_hand = attempt.manual.as_ref().is_some_and(|manual| manual.origin == Origin::User);
-        let is_due = matches!(&*attempt.phase, Phase::Waiting { due_at } if *due_at <= now);
-        is_due && (by_hand || schedule.fires())
+        let is_due = attempt.waits_until().is_some_and(|due_at| due_at <= now);
+        is_due && (attempt.is_by_hand() || schedule.fires())
     };
     schedule.attempts.iter().filter(waits).count()
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::error::{ApiError, Code};
-use super::reply::{Pagination, Reply, Warning};
+use super::reply::{Pagination, Reply};
 use super::{Api, CHANGE_TRIES, Caller, WRITE_PATIENCE};
 use crate::history_index::Page;
 use crate::index::{At, Entry};
@@ -17,7 +17,7 @@ use crate::port::Nats;
 use crate::schedule::keyed::{Keyed, Known, MAX_NAME};
 use crate::schedule::{FieldFault, Schedule};
 
-/// Most of each kind.
+/// Most calendars, and most groups.
 const MOST: usize = 1000;
 /// Most schedules that an error names.
 const MAX_NAMED: usize = 10;
@@ -100,6 +100,12 @@ impl<N: Nats> Api<N> {
         Err(WriteError::Conflict.into())
     }
 
+    /// A calendar or a group, as the bucket's leader has it.
+    pub(super) async fn read_named<T: Keyed>(&self, name: &str) -> Result<T, ApiError> {
+        let (known, _) = self.store.read_keyed::<T>(name).await?;
+        known.filter(|known| !known.head().is_deleted).ok_or_else(|| no_such::<T>(name))
+    }
+
     /// Deletes a calendar or a group, once, unless `delete` refuses that; returns it.
     pub(super) async fn delete_keyed<T: Keyed>(
         &self,
@@ -122,7 +128,7 @@ impl<N: Nats> Api<N> {
         };
         let (gone, revision) = self.change_keyed(name, expected, change).await?;
         // Then a request that comes next does not find it.
-        self.sees(revision).await;
+        self.wait_until_seen(revision).await;
         Ok(gone)
     }
 }
@@ -140,18 +146,6 @@ pub(super) fn listed<T: Keyed, V>(
     let mut reply = Reply::new(shown.map(|one| view(one)).collect(), caller);
     reply.pagination = Some(Pagination::new(number, page.limit, all.len() as u64));
     reply
-}
-
-/// Warnings of instances that have not said in time that they go by a change.
-pub(super) fn unconfirmed<'a>(
-    instances: &'a [Uuid],
-    not_yet: &'a str,
-) -> impl Iterator<Item = Warning> + 'a {
-    instances.iter().map(move |instance| Warning {
-        code: "unconfirmed".to_owned(),
-        field: String::new(),
-        message: format!("instance {instance} has not said yet that {not_yet}"),
-    })
 }
 
 fn check_expected<T: Keyed>(known: Option<&T>, expected: Option<u64>) -> Result<(), ApiError> {
@@ -173,7 +167,7 @@ pub(super) fn check_count<T: Keyed>(count: usize) -> Result<(), ApiError> {
     if count < MOST {
         return Ok(());
     }
-    let message = format!("there are {MOST} {}s, and may be no more", T::KIND);
+    let message = format!("there are {MOST} {}s already, which is the limit", T::KIND);
     Err(ApiError::new(Code::LimitExceeded, message))
 }
 
@@ -194,7 +188,7 @@ pub(super) fn check_unused<T: Keyed>(name: &str, users: &[Arc<Entry>]) -> Result
     Err(ApiError::new(Code::Conflict, message))
 }
 
-/// The name of one that is to be there: one that none can have is only unknown.
+/// The name of an existing calendar or group. Only its length is checked: any other odd name is simply not found.
 pub(super) fn required_name(name: Option<String>) -> Result<String, ApiError> {
     let reason = match &name {
         None => "is required".to_owned(),
@@ -207,6 +201,6 @@ pub(super) fn required_name(name: Option<String>) -> Result<String, ApiError> {
 }
 
 /// The error of a name that nothing of its kind has.
-pub(super) fn no_such<T: Keyed>(name: &str) -> ApiError {
+fn no_such<T: Keyed>(name: &str) -> ApiError {
     ApiError::new(Code::NotFound, format!("there is no {} {name:?}", T::KIND))
 }

@@ -12,6 +12,7 @@ pub mod error;
 pub(crate) mod execute;
 pub(crate) mod executions;
 pub mod groups;
+mod honoured;
 pub mod http;
 pub mod keyed;
 pub mod nats;
@@ -39,7 +40,7 @@ use crate::config::in_force::SettingInForce;
 use crate::health::Health;
 use crate::index::Index;
 use crate::jetstream::adapter::JetStream;
-use crate::jetstream::deliver::Delivery;
+use crate::jetstream::deliver::CommandSender;
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
 use crate::load::Instances;
@@ -68,8 +69,8 @@ pub(crate) type Members = Box<dyn Fn() -> Instances + Send + Sync>;
 pub struct Api<N: Nats = JetStream> {
     /// Connection for questions to NATS itself.
     pub(crate) nats: N,
-    /// Delivery of commands, for questions about targets.
-    pub(crate) delivery: Delivery<N>,
+    /// The sender of commands, which is asked about targets.
+    pub(crate) sender: CommandSender<N>,
     /// The bucket.
     pub(crate) store: Store<N>,
     /// The history.
@@ -109,7 +110,7 @@ impl<N: Nats> Api<N> {
         Rules { calendars, groups, ..Rules::clone(&self.rules) }
     }
 
-    /// A number that is another one once something has changed that operations show.
+    /// Differs from an earlier one once something has changed that operations show.
     pub(crate) fn version(&self) -> [u64; 4] {
         let running = self.health.load.executions.load(std::sync::atomic::Ordering::Relaxed);
         let (history, changes) = (self.history.shown(), self.history.audit().shown());

@@ -144,13 +144,17 @@ impl Entry {
         Fut: Future<Output = Result<Reply<Data>, ApiError>> + Send + 'static,
     {
         let Self { name, access, actor_header, description, routes } = self;
+        let schema = SchemaGenerator::default().into_root_schema_for::<Request>();
+        let has_pages = schema.get("properties").is_some_and(|fields| fields.get("page").is_some());
+        let list =
+            routes.first().filter(|_| has_pages).map(|route| Arc::<str>::from(route.path.as_str()));
         let handler: Handler = Box::new(move |api, caller, input| {
-            let run = run.clone();
+            let (run, list) = (run.clone(), list.clone());
             Box::pin(async move {
                 let mut request = parse_fields_with::<Request>(&input.given, &input.body)
                     .map_err(|unread| ApiError::unread(&api, unread))?;
                 api.find_named(&mut request, &caller).await?;
-                let pages = PageLinks::of(name, &request);
+                let pages = list.as_deref().and_then(|path| PageLinks::of(path, &request));
                 let mut reply = run(api, request, caller).await?;
                 if let (Some(pages), Some(pagination)) = (pages, &mut reply.pagination) {
                     pages.link(pagination);

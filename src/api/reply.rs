@@ -178,16 +178,10 @@ pub(super) struct PageLinks {
 }
 
 impl PageLinks {
-    /// The parameters of a request, if it is for a list.
-    pub(super) fn of(operation: &str, request: &impl Serialize) -> Option<Self> {
-        let mut path = match operation {
-            "schedule.list" => "/api/v1/schedules".to_owned(),
-            "execution.list" => "/api/v1/executions".to_owned(),
-            "execution.running" => "/api/v1/executions/running".to_owned(),
-            "execution.by_correlation" => "/api/v1/executions/by-correlation/".to_owned(),
-            _ => return None,
-        };
+    /// The parameters of a request for a list, which HTTP has at a path that may name them.
+    pub(super) fn of(path: &str, request: &impl Serialize) -> Option<Self> {
         let Ok(Value::Object(fields)) = serde_json::to_value(request) else { return None };
+        let mut path = path.to_owned();
         let (mut filters, mut by_cursor) = (Vec::new(), false);
         let text = |value: Value| match value {
             Value::String(text) => text,
@@ -197,10 +191,11 @@ impl PageLinks {
             match (name.as_str(), value) {
                 ("page", _) => {}
                 ("cursor", _) => by_cursor = true,
-                ("correlation_id", value) => {
-                    path.extend(form_urlencoded::byte_serialize(text(value).as_bytes()));
+                (_, value) if path.contains(&format!("{{{name}}}")) => {
+                    let value = text(value);
+                    let value: String = form_urlencoded::byte_serialize(value.as_bytes()).collect();
                     // Only in a query does a plus stand for a space.
-                    path = path.replace('+', "%20");
+                    path = path.replace(&format!("{{{name}}}"), &value.replace('+', "%20"));
                 }
                 (_, Value::Array(values)) => {
                     filters.extend(values.into_iter().map(|value| (name.clone(), text(value))));

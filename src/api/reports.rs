@@ -22,7 +22,6 @@ use crate::execution::{ExecutionStatus, MAX_KEPT_BYTES};
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
 use crate::schedule::{Cancel, Ending, FieldFault, Report, Schedule};
-use crate::stored::Unknown;
 
 /// A worker's report that it has done what a `job` command asked for.
 #[serde_with::skip_serializing_none]
@@ -97,7 +96,7 @@ pub struct Reported {
 }
 
 /// The author of a report.
-enum From<'a> {
+enum Reporter<'a> {
     Worker(&'a str),
     User,
 }
@@ -117,16 +116,10 @@ impl<N: Nats> Api<N> {
         let response = request.response.map(|response| response.get().to_owned());
         let truncated = response.as_ref().is_some_and(|text| text.len() > MAX_KEPT_BYTES);
         let report = Report {
-            ending: Ending::Success,
-            at: self.clock.now(),
-            error_type: None,
-            message: None,
             is_final: true,
-            uncertain: false,
             response: response.filter(|_| !truncated),
             truncated,
-            by: None,
-            unknown: Unknown::default(),
+            ..Report::new(Ending::Success, self.clock.now())
         };
         self.report_of(worker, &News::Ends(Box::new(report)), caller).await
     }
@@ -152,16 +145,10 @@ impl<N: Nats> Api<N> {
         }
         let worker = check_worker(request.execution_id, request.token.as_deref(), faults)?;
         let report = Report {
-            ending: Ending::Failed,
-            at: self.clock.now(),
             error_type: Some(error_type),
             message: Some(message),
             is_final: !request.retryable.unwrap_or(true),
-            uncertain: false,
-            response: None,
-            truncated: false,
-            by: None,
-            unknown: Unknown::default(),
+            ..Report::new(Ending::Failed, self.clock.now())
         };
         self.report_of(worker, &News::Ends(Box::new(report)), caller).await
     }
@@ -209,8 +196,8 @@ impl<N: Nats> Api<N> {
             Some(id) => id,
             None => self.schedule_of(execution_id).await?,
         };
-        let change = News::Stops(Cancel::new(caller.actor(), request.reason));
-        let reply = self.report(schedule_id, execution_id, &From::User, &change, caller).await?;
+        let news = News::Stops(Cancel::new(caller.actor(), request.reason));
+        let reply = self.report(schedule_id, execution_id, &Reporter::User, &news, caller).await?;
         tracing::info!(%execution_id, %schedule_id, cancelled_by = caller.actor(), "execution cancelled");
         Ok(reply)
     }
@@ -218,10 +205,10 @@ impl<N: Nats> Api<N> {
     async fn report_of(
         &self,
         (schedule_id, execution_id, token): (Uuid, Uuid, &str),
-        change: &News,
+        news: &News,
         caller: &Caller,
     ) -> Result<Reply<Reported>, ApiError> {
-        self.report(schedule_id, execution_id, &From::Worker(token), change, caller).await
+        self.report(schedule_id, execution_id, &Reporter::Worker(token), news, caller).await
     }
 
     /// The schedule whose record holds the attempt, or whose history holds the execution.
@@ -239,8 +226,8 @@ impl<N: Nats> Api<N> {
         &self,
         schedule_id: Uuid,
         execution_id: Uuid,
-        from: &From<'_>,
-        change: &News,
+        from: &Reporter<'_>,
+        news: &News,
         caller: &Caller,
     ) -> Result<Reply<Reported>, ApiError> {
         let step = |read: Option<Read>, _| async move {
@@ -250,19 +237,19 @@ impl<N: Nats> Api<N> {
             let found = read.and_then(|read| Some((attempt(&read.schedule)?, read.schedule)));
             let Some((index, mut schedule)) = found else {
                 // It is settled; the record of a command without a schedule is removed when it ends.
-                let status = self.ended(schedule_id, execution_id, from, change).await?;
+                let status = self.ended(schedule_id, execution_id, from, news).await?;
                 return Ok(Step::Done(None, Some((status, None))));
             };
             let delivery = schedule.sends(&schedule.attempts[index]).delivery.clone();
             let attempt = &mut schedule.attempts[index];
-            if let From::Worker(token) = from
+            if let Reporter::Worker(token) = from
                 && attempt.token.as_deref() != Some(*token)
             {
                 return Err(not_its_token(execution_id));
             }
             let now = self.clock.now();
-            let write = stop_if_asked(attempt, change, self.instance, now)
-                || apply(attempt, change, &delivery, self.instance, now)?;
+            let write = stop_if_asked(attempt, news, self.instance, now)
+                || apply(attempt, news, &delivery, self.instance, now)?;
             let status = status(attempt);
             Ok(match write {
                 true => Step::Write(Box::new(schedule), status),
@@ -279,7 +266,7 @@ impl<N: Nats> Api<N> {
             ));
         };
         // The report came after the cancellation, which is what was written.
-        if status == ExecutionStatus::Cancelled && !matches!(change, News::Stops(_)) {
+        if status == ExecutionStatus::Cancelled && !matches!(news, News::Stops(_)) {
             return Err(has_ended(execution_id, status));
         }
         Ok(reported(schedule_id, execution_id, status, deadline, caller))
@@ -290,8 +277,8 @@ impl<N: Nats> Api<N> {
         &self,
         schedule_id: Uuid,
         id: Uuid,
-        from: &From<'_>,
-        change: &News,
+        from: &Reporter<'_>,
+        news: &News,
     ) -> Result<ExecutionStatus, ApiError> {
         let outcome = self.history.outcome(id).await?;
         // A token names its schedule.
@@ -302,13 +289,19 @@ impl<N: Nats> Api<N> {
                 .find(|schedule| holds(schedule, id))
                 .is_some_and(|entry| entry.schedule.id != schedule_id),
         };
-        if is_anothers && matches!(from, From::Worker(_)) {
-            return Err(not_its_token(id));
+        if is_anothers {
+            return Err(match from {
+                Reporter::Worker(_) => not_its_token(id),
+                Reporter::User => {
+                    let message = format!("execution {id} is not one of schedule {schedule_id}");
+                    ApiError::new(Code::NotFound, message)
+                }
+            });
         }
         let Some(execution) = outcome else {
             return Err(no_execution(id));
         };
-        match (execution.status, change) {
+        match (execution.status, news) {
             (ExecutionStatus::Success, News::Ends(report)) if report.ending == Ending::Success => {
                 Ok(execution.status)
             }

@@ -17,7 +17,7 @@ const RETRY: Duration = Duration::from_millis(250);
 /// A place among the waiting callers, and how long its caller wants to wait.
 pub(super) struct Wait {
     waiter: Waiter,
-    deadline: Duration,
+    patience: Duration,
 }
 
 impl<N: Nats> Api<N> {
@@ -37,13 +37,13 @@ impl<N: Nats> Api<N> {
             );
             return Err(ApiError::new(Code::LimitExceeded, message));
         };
-        Ok(Some(Wait { waiter, deadline: Duration::from_millis(ms) }))
+        Ok(Some(Wait { waiter, patience: Duration::from_millis(ms) }))
     }
 
     /// The finished execution, if it ends in time. A waiting request is not worked on and asks NATS for nothing.
     pub(super) async fn outcome(&self, wait: Option<Wait>, caller: &Caller) -> Option<Execution> {
-        let Wait { waiter, deadline } = wait?;
-        let deadline = Instant::now() + deadline;
+        let Wait { waiter, patience } = wait?;
+        let deadline = Instant::now() + patience;
         caller.permit.waits();
         tokio::select! {
             biased;

@@ -1,8 +1,8 @@
 //! Calendars.
 
 use super::{
-    CalendarDeleted, CalendarPut, CalendarView, Client, ClientError, DeleteCalendar, GetCalendar,
-    ListCalendars, PutCalendar, Reply,
+    CalendarDeleted, CalendarPut, CalendarView, Client, ClientError, DeleteCalendar, FOR_ALL_MS,
+    GetCalendar, ListCalendars, PutCalendar, Reply,
 };
 
 impl Client {
@@ -15,7 +15,7 @@ impl Client {
         &self,
         request: &PutCalendar,
     ) -> Result<Reply<CalendarPut>, ClientError> {
-        self.ask("calendar.put", request).await
+        self.ask_and_wait("calendar.put", request, Some(FOR_ALL_MS)).await
     }
 
     /// Reads a calendar with all that it says.

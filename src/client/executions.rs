@@ -19,8 +19,8 @@ use crate::api::status::GetStatus;
 const LOOK: Duration = Duration::from_millis(100);
 
 impl Client {
-    /// Sends one command at once, without a schedule. `wait_ms` is added to the client's timeout. Each request results
-    /// in a command of its own.
+    /// Sends one command at once, without a schedule. `wait_ms` is added to the client's timeout. Without an
+    /// `idempotency_key` each request sends a command of its own.
     ///
     /// # Errors
     /// See [`ClientError`]; `invalid`.
@@ -155,7 +155,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`ClientError`]; `not_found` (the execution, or its schedule), `not_allowed` (it has not ended, another
-    /// attempt follows, its payload was not kept, or it has no schedule), `limit_exceeded` (too many runs are waiting).
+    /// attempt follows, or its payload was not kept), `limit_exceeded` (too many runs are waiting).
     pub async fn retry(&self, execution_id: Uuid) -> Result<Reply<Retried>, ClientError> {
         let execution_id = Some(execution_id);
         self.retry_with(&RetryExecution { execution_id, ..RetryExecution::default() }).await

@@ -1,8 +1,8 @@
 //! Concurrency groups.
 
 use super::{
-    Client, ClientError, DeleteGroup, GetGroup, GroupDeleted, GroupPut, GroupView, ListGroups,
-    PutGroup, Reply,
+    Client, ClientError, DeleteGroup, FOR_ALL_MS, GetGroup, GroupDeleted, GroupPut, GroupView,
+    ListGroups, PutGroup, Reply,
 };
 
 impl Client {
@@ -11,7 +11,7 @@ impl Client {
     /// # Errors
     /// See [`ClientError`]; `invalid`, `conflict`, `limit_exceeded`.
     pub async fn put_group(&self, request: &PutGroup) -> Result<Reply<GroupPut>, ClientError> {
-        self.ask("group.put", request).await
+        self.ask_and_wait("group.put", request, Some(FOR_ALL_MS)).await
     }
 
     /// Reads a group with the executions that have its slots.

@@ -97,8 +97,11 @@ use crate::names;
 
 /// Header that names the actor, for every endpoint but those that declare schedules of others.
 const ACTOR: &str = "X-Created-By";
-/// Longer than the service pursues a write.
+/// Longer than the service pursues a single write. A creation whose name is contested may take 12 s.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long, beside the timeout, the reply may take to a change that concerns all schedules: a pause of all, a calendar, a
+/// group. The service waits until every instance goes by it.
+const FOR_ALL_MS: u64 = 20_000;
 
 /// A client of the scheduler over one NATS connection. Clones share the connection and are cheap: use one for each user
 /// that acts, or for each request that is traced.
@@ -147,7 +150,7 @@ impl Client {
         self.ask_and_wait(operation, request, None).await
     }
 
-    /// The same, where another header than usual names the actor.
+    /// Sends a request whose actor is named by another header than usual.
     async fn ask_as<T: DeserializeOwned>(
         &self,
         header: &'static str,

@@ -7,9 +7,9 @@ use uuid::Uuid;
 use super::{
     AllPaused, ApplySchedule, BulkApplied, BulkApply, BulkCreated, BulkOperated, BulkOperation,
     Client, ClientError, CreateSchedule, DeleteSchedule, Deleted, ExplainSchedule, Explained,
-    GetSchedule, ListSchedules, ListUpcoming, PauseAll, PauseSchedule, Preview, PreviewSchedule,
-    Reply, RestoreSchedule, ResumeSchedule, ScheduleSummary, ScheduleView, TriggerSchedule,
-    Triggered, Upcoming, UpdateSchedule,
+    FOR_ALL_MS, GetSchedule, ListSchedules, ListUpcoming, PauseAll, PauseSchedule, Preview,
+    PreviewSchedule, Reply, RestoreSchedule, ResumeSchedule, ScheduleSummary, ScheduleView,
+    TriggerSchedule, Triggered, Upcoming, UpdateSchedule,
 };
 use crate::api::schedules::{BulkCreate, BulkItem, ResumeAll};
 
@@ -252,13 +252,13 @@ impl Client {
     /// # Errors
     /// See [`ClientError`]; `not_allowed` (an instance runs that does not know such pauses).
     pub async fn pause_all(&self, request: &PauseAll) -> Result<Reply<AllPaused>, ClientError> {
-        self.ask("schedule.pause_all", request).await
+        self.ask_and_wait("schedule.pause_all", request, Some(FOR_ALL_MS)).await
     }
 
     /// Lifts the pause of all schedules. Those that are paused themselves stay so.
     ///
     /// # Errors
-    /// See [`ClientError`]; `not_allowed` (not all are paused).
+    /// See [`ClientError`]; `not_allowed` (no pause of all schedules is on).
     pub async fn resume_all(&self) -> Result<Reply<AllPaused>, ClientError> {
         self.ask("schedule.resume_all", &ResumeAll::default()).await
     }

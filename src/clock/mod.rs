@@ -1,4 +1,4 @@
-//! The clock: the only place that reads one to tell the time. Each instance has one [`Clock`], which all its parts
+//! The clock: the only code that reads the time of day. Each instance has one [`Clock`], which all its parts
 //! share.
 //!
 //! The time here is that of NATS, so that all instances mean the same by "due". It is derived from our own monotonic

@@ -3,7 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::form::{Faults, Form};
+use super::faults::Faults;
+use super::forms::Form;
 use super::forms::{Number, bounds, number, within};
 use super::reader::Reader;
 use super::setting::{Described, Setting, plain, settings};

@@ -5,7 +5,25 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::form::{Faults, Form};
+use super::faults::Faults;
+
+/// How a setting is parsed from text.
+pub trait Form: Sync {
+    /// The parsed type.
+    type Value;
+
+    /// The words after "must be", in Markdown; empty if any text is valid.
+    fn expected(&self) -> String;
+
+    /// The default as text; empty for none.
+    fn default(&self) -> String;
+
+    /// Value if the variable is not set.
+    fn unset(&self, faults: &mut Faults<'_>) -> Self::Value;
+
+    /// Value if the variable is set. After a fault any usable value will do, since the start ends.
+    fn read(&self, text: &str, faults: &mut Faults<'_>) -> Self::Value;
+}
 
 /// A number within bounds.
 pub struct Number<T> {

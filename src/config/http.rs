@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::form::Faults;
+use super::faults::Faults;
 use super::forms::{Number, OneOf, Optional, Parsed, flag, number, one_of, optional, parsed, path};
 use super::reader::Reader;
 use super::setting::{Described, Setting, settings};

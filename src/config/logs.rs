@@ -2,7 +2,7 @@
 
 use tracing_subscriber::filter::Targets;
 
-use super::form::Faults;
+use super::faults::Faults;
 use super::forms::{OneOf, Written, one_of, written};
 use super::log_filter::parse;
 use super::setting::{Described, Setting, settings};

@@ -6,7 +6,7 @@
 
 pub(crate) mod content;
 pub mod engine;
-pub(crate) mod form;
+pub(crate) mod faults;
 pub(crate) mod forms;
 pub mod http;
 pub(crate) mod in_force;

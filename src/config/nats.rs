@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use async_nats::ServerAddr;
 use nkeys::{KeyPair, KeyPairType};
 
-use super::form::Faults;
+use super::faults::Faults;
 use super::forms::{OneOf, Optional, Written, any_text, file, flag, optional, written};
 use super::reader::Reader;
 use super::setting::{Described, Setting, plain, settings};

@@ -1,6 +1,7 @@
 //! Reads settings from an environment and collects their faults.
 
-use super::form::{Faults, Form};
+use super::faults::Faults;
+use super::forms::Form;
 use super::setting::{Described, Setting};
 use crate::schedule::FieldFault;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::Duration;
 use chrono_tz::Tz;
 
-use super::form::Faults;
+use super::faults::Faults;
 use super::forms::{Number, OneOf, Parsed, Written, number, one_of, parsed, written};
 use super::reader::Reader;
 use super::setting::{Described, Setting, settings};

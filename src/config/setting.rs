@@ -3,8 +3,9 @@
 //! Values are read through the constant, and help, documents and templates are generated from it or checked against it.
 //! So its name, default and bounds are written once.
 
-pub use super::form::plain;
-use super::form::{Faults, Form};
+use super::faults::Faults;
+pub use super::faults::plain;
+use super::forms::Form;
 use crate::schedule::FieldFault;
 
 /// One setting, whose form defines its values.

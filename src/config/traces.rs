@@ -2,7 +2,7 @@
 
 use axum::http::Uri;
 
-use super::form::Faults;
+use super::faults::Faults;
 use super::forms::{Optional, optional};
 use super::setting::{Described, Setting, settings};
 

@@ -17,7 +17,7 @@ use super::session;
 use super::state::Dashboard;
 use super::visit::{NAME, Refusal, SESSION, Visitor, is_name, is_secure, redirect};
 use crate::api::error::{ApiError, Code};
-use crate::api::http::{host, no_route};
+use crate::api::http::{host, is_same_origin, no_route};
 use crate::api::operations::Access;
 
 /// Where the form to sign out is sent.
@@ -33,11 +33,7 @@ pub(super) fn check_origin(parts: &Parts) -> Result<(), ApiError> {
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let is_ours = match (text("sec-fetch-site"), text(ORIGIN.as_str())) {
         (Some(site), _) => matches!(site, "same-origin" | "none"),
-        (None, Some(origin)) => {
-            let authority = origin.split_once("://").map(|(_, authority)| authority);
-            let host = host(&parts.uri, &parts.headers);
-            authority.zip(host).is_some_and(|(one, other)| one.eq_ignore_ascii_case(other))
-        }
+        (None, Some(origin)) => is_same_origin(origin, host(&parts.uri, &parts.headers)),
         (None, None) => true,
     };
     let message = "a page of another site may not change anything here";
@@ -56,7 +52,10 @@ fn check_form(visitor: &Visitor<'_>, form: &Form) -> Result<(), ApiError> {
 }
 
 /// The page to sign in.
-pub(super) async fn sign_in(State(dashboard): State<Arc<Dashboard>>, request: Request) -> Response {
+pub(super) async fn sign_in_page(
+    State(dashboard): State<Arc<Dashboard>>,
+    request: Request,
+) -> Response {
     let (parts, _) = request.into_parts();
     let query = parts.uri.query().unwrap_or_default();
     let next = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "next");
@@ -72,10 +71,7 @@ pub(super) async fn sign_in(State(dashboard): State<Arc<Dashboard>>, request: Re
 }
 
 /// Turns a token into a cookie.
-pub(super) async fn signs_in(
-    State(dashboard): State<Arc<Dashboard>>,
-    request: Request,
-) -> Response {
+pub(super) async fn sign_in(State(dashboard): State<Arc<Dashboard>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let (http, headers) = (&dashboard.http, &parts.headers);
     let checked = http.check_host(&parts.uri, headers).and_then(|()| check_origin(&parts));

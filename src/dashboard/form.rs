@@ -98,7 +98,7 @@ impl Form {
         Ok(Self::new(form_urlencoded::parse(&body).into_owned().collect()))
     }
 
-    /// One of the page's own fields; empty if it is not there.
+    /// The text of a control; empty if the form has none of that name.
     pub(super) fn control(&self, name: &str) -> &str {
         self.all.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }

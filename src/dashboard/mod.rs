@@ -64,7 +64,7 @@ pub(crate) fn pages(http: &Arc<Http>, config: DashboardConfig) -> Router<Arc<Htt
         .route("/command/{operation}", get(access::only_forms).post(act::command))
         .route("/run", get(access::only_forms).post(run_many::run_many))
         .route("/command/run", get(access::only_forms).post(run_many::commands))
-        .route("/sign-in", get(access::sign_in).post(access::signs_in))
+        .route("/sign-in", get(access::sign_in_page).post(access::sign_in))
         .route("/sign-out", get(access::only_forms).post(access::sign_out))
         .route("/name", get(access::only_forms).post(access::name))
         .route("/events", get(events::events))

@@ -144,7 +144,7 @@ pub(super) fn action(
     )
 }
 
-/// What a list holds, if it holds nothing.
+/// The text in place of an empty list.
 pub(super) fn nothing(text: &str) -> Markup {
     html! { p.dim { (text) } }
 }

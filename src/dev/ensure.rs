@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::lock::{FileLock, Holder, LockError};
-use super::options::store_lock;
+use super::options::store_lock_path;
 use super::ports;
 use super::server::{self, FindError, RunningServer, ServerInfo, ServerOptions, StartError};
 
@@ -22,7 +22,7 @@ const SERVER_CONFIG: &str = include_str!("../../nats-server.conf");
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// Maximum time for a program that listens on the port to greet as a NATS server.
 const GREETING_DEADLINE: Duration = Duration::from_secs(2);
-/// Maximum time for the server of a killed `dev` to end; it is told to at once.
+/// Maximum time for the server of a killed `dev` to end; its guard tells it to at once.
 const LEFTOVER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A NATS server for `dev`.
@@ -141,7 +141,7 @@ async fn greeting(address: SocketAddr) -> Option<ServerInfo> {
     timeout(GREETING_DEADLINE, ServerInfo::ask(&host, address.port())).await.ok()?.ok()
 }
 
-fn folder_lock(data_dir: &Path) -> PathBuf {
+fn folder_lock_path(data_dir: &Path) -> PathBuf {
     data_dir.join("dev.lock")
 }
 
@@ -149,7 +149,7 @@ fn folder_lock(data_dir: &Path) -> PathBuf {
 async fn lock_folder(data_dir: &Path) -> Result<FileLock, EnsureError> {
     std::fs::create_dir_all(data_dir).map_err(at(data_dir))?;
     let path = data_dir.to_owned();
-    let lock = FileLock::take(&folder_lock(data_dir)).await.map_err(|error| match error {
+    let lock = FileLock::take(&folder_lock_path(data_dir)).await.map_err(|error| match error {
         LockError::Held(holder) => EnsureError::FolderInUse { path, holder },
         LockError::File(source) => EnsureError::Data { path, source },
     })?;
@@ -162,8 +162,8 @@ async fn lock_folder(data_dir: &Path) -> Result<FileLock, EnsureError> {
 async fn outwait_leftover(data_dir: &Path, progress: &mut impl FnMut(&str)) {
     let until = Instant::now() + LEFTOVER_DEADLINE;
     let mut is_said = false;
-    while FileLock::holder(&folder_lock(data_dir)).is_none()
-        && let Some(holder) = FileLock::holder(&store_lock(data_dir))
+    while FileLock::holder(&folder_lock_path(data_dir)).is_none()
+        && let Some(holder) = FileLock::holder(&store_lock_path(data_dir))
         && Instant::now() < until
     {
         if !is_said {

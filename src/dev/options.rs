@@ -54,7 +54,7 @@ impl ServerOptions {
 
     /// File whose lock shows that a server uses the store.
     pub(super) fn lock_path(&self) -> PathBuf {
-        store_lock(&self.store_dir)
+        store_lock_path(&self.store_dir)
     }
 
     /// Folder in which the server records the ports it got.
@@ -101,7 +101,7 @@ impl ServerOptions {
 }
 
 /// File whose lock shows that a server uses the store in this folder.
-pub(super) fn store_lock(store_dir: &Path) -> PathBuf {
+pub(super) fn store_lock_path(store_dir: &Path) -> PathBuf {
     store_dir.join("nats-server.lock")
 }
 

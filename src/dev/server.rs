@@ -219,13 +219,13 @@ impl RunningServer {
 
     /// Freezes the server (SIGSTOP): connections stay open, but nothing answers.
     #[cfg(unix)]
-    pub fn signal_stop(&self) -> io::Result<()> {
+    pub fn freeze(&self) -> io::Result<()> {
         self.signal(rustix::process::Signal::STOP)
     }
 
     /// Resumes a frozen server (SIGCONT).
     #[cfg(unix)]
-    pub fn signal_cont(&self) -> io::Result<()> {
+    pub fn thaw(&self) -> io::Result<()> {
         self.signal(rustix::process::Signal::CONT)
     }
 

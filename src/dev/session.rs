@@ -35,7 +35,7 @@ pub enum DevError {
     #[error(transparent)]
     Serve(#[from] ServeError),
     /// The service panicked.
-    #[error("the service broke off: {0}")]
+    #[error("the service panicked: {0}")]
     Panicked(#[from] JoinError),
     /// The server that was started has ended.
     #[error("nats-server ended by itself ({status}); its log is {log}", log = log.display())]

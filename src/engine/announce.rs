@@ -12,7 +12,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::Shared;
-use super::core::Outlook as _;
+use super::rewrite::{RETRY, WRITE_DEADLINE};
 use crate::execution::Rerun;
 use crate::failpoint::failpoint;
 use crate::jetstream::WriteError;
@@ -21,17 +21,13 @@ use crate::schedule::Group;
 use crate::schedule::keyed::Keyed;
 use crate::schedule::{Calendar, Change};
 
-/// Time for which the removal of announced changes is pursued.
-const WRITE_DEADLINE: Duration = Duration::from_secs(30);
-/// Pause before that removal is tried again.
-const AGAIN: Duration = Duration::from_millis(500);
+/// How long to wait until the index shows that announced changes were removed.
+const SEEN_WITHIN: Duration = Duration::from_millis(500);
 
 /// Announces the changes that wait with what holds for all schedules, and takes them out there.
 pub(crate) async fn announce_overall(shared: &Shared<impl Nats>) {
     loop {
-        if let Ok(delay) = shared.delay(Uuid::nil(), 0).to_std() {
-            tokio::time::sleep(delay).await;
-        }
+        shared.let_others_go_first(Uuid::nil()).await;
         let index = &shared.index;
         let pauses = index.pauses();
         let calendars: Vec<Arc<Calendar>> = index.calendars().with_news().cloned().collect();
@@ -57,7 +53,7 @@ pub(crate) async fn announce_overall(shared: &Shared<impl Nats>) {
             latest = latest.max(announce_keyed(shared, &*rerun).await);
         }
         // Then they are not announced again.
-        let _ = tokio::time::timeout(AGAIN, shared.index.until_seen(latest)).await;
+        let _ = tokio::time::timeout(SEEN_WITHIN, shared.index.until_seen(latest)).await;
     }
 }
 
@@ -79,7 +75,7 @@ async fn take_out_of_pauses(shared: &Shared<impl Nats>, said: &[Change]) -> u64 
         pauses.token = shared.writer().token;
         shared.store.write_pauses(&pauses, at, Instant::now() + WRITE_DEADLINE).await
     };
-    settle(taken_out.await).await
+    revision_or_pause(taken_out.await).await
 }
 
 /// Announces the changes of a calendar, a group or a rerun and takes them out there, and removes its key if it was
@@ -100,7 +96,7 @@ async fn announce_keyed<T: Keyed>(shared: &Shared<impl Nats>, seen: &T) -> u64 {
         one.sign(shared.writer().token);
         shared.store.write_keyed(&one, at, Instant::now() + WRITE_DEADLINE).await
     };
-    settle(taken_out.await).await
+    revision_or_pause(taken_out.await).await
 }
 
 /// Removes events that were said; returns whether there were any.
@@ -110,12 +106,13 @@ fn take_out(events: &mut Vec<Change>, said: &[Change]) -> bool {
     events.len() < before
 }
 
-async fn settle(written: Result<u64, WriteError>) -> u64 {
+/// The revision of a write; 0, after a pause, if it failed.
+async fn revision_or_pause(written: Result<u64, WriteError>) -> u64 {
     match written {
         Ok(revision) => revision,
         Err(error) => {
             warn!(%error, "announced changes stay where they are for now");
-            tokio::time::sleep(AGAIN).await;
+            tokio::time::sleep(RETRY).await;
             0
         }
     }
@@ -126,9 +123,7 @@ async fn settle(written: Result<u64, WriteError>) -> u64 {
 /// Instances before this one in the order of preference go first; what they announce meanwhile is no longer in the
 /// record.
 pub(crate) async fn announce(shared: &Shared<impl Nats>, schedule: Uuid) -> Vec<Uuid> {
-    if let Ok(delay) = shared.delay(schedule, 0).to_std() {
-        tokio::time::sleep(delay).await;
-    }
+    shared.let_others_go_first(schedule).await;
     let Some(entry) = shared.index.get(schedule) else { return Vec::new() };
     failpoint("before_announcing");
     let mut announced = Vec::new();

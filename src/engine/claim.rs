@@ -9,9 +9,9 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use super::Shared;
-use super::begun::Begun;
 use super::core::{Claiming, Done, Outlook as _};
 use super::rewrite::{catch_up, rewrite};
+use super::running::Begun;
 use super::slots;
 use crate::failpoint::{failpoint, panic_at};
 use crate::guards::Guard;
@@ -95,7 +95,8 @@ pub(crate) async fn claim(
     shared: &Shared<impl Nats>,
     id: Uuid,
     done: &Done,
-    (claiming, admitted): (Claiming, bool),
+    claiming: Claiming,
+    admitted: bool,
 ) -> Claimed {
     let mut allowed = Allowed { claiming, admitted, is_later: false };
     loop {
@@ -113,7 +114,7 @@ async fn try_once(
     allowed: &mut Allowed,
 ) -> Option<Claimed> {
     // The last try may have waited for NATS, and have read a record that is newer than all else that we know.
-    if allowed.claiming != Claiming::None && !(shared.members.hears() && sees(shared)) {
+    if allowed.claiming != Claiming::None && !shared.is_up_to_date() {
         (allowed.claiming, allowed.is_later) = (Claiming::None, true);
     }
     let sight = shared.store.sight();
@@ -148,7 +149,7 @@ async fn try_once(
             return None;
         }
     }
-    if claims && plan.schedule.spec.group.is_some() && !(shared.members.hears() && sees(shared)) {
+    if claims && plan.schedule.spec.group.is_some() && !shared.is_up_to_date() {
         // It may have waited for its slot.
         return None;
     }
@@ -220,12 +221,6 @@ async fn slot(shared: &Shared<impl Nats>, plan: &Plan, revision: u64) -> slots::
         }
         _ => Some(Taken::Yes),
     }
-}
-
-/// Whether everything has been seen that others wrote while this instance did not hear.
-fn sees(shared: &Shared<impl Nats>) -> bool {
-    let since = shared.members.hears_since();
-    since.is_some_and(|since| shared.index.is_fresh_since(since))
 }
 
 /// Writes the record, or removes it if it was deleted for good and this settles its last attempt.

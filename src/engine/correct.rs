@@ -12,7 +12,6 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use super::Shared;
-use super::core::Outlook as _;
 use super::rewrite::{catch_up, rewrite};
 use crate::execution::ExecutionStatus;
 use crate::failpoint::{failpoint, pause};
@@ -30,9 +29,7 @@ const MOST_READ: usize = 1000;
 
 /// Plans a schedule again from now on, if its times lie ahead.
 pub(crate) async fn correct(shared: &Shared<impl Nats>, id: Uuid) {
-    if let Ok(delay) = shared.delay(id, 0).to_std() {
-        tokio::time::sleep(delay).await;
-    }
+    shared.let_others_go_first(id).await;
     loop {
         let sight = shared.store.sight();
         let (Some(entry), now) = (shared.index.get(id), shared.clock.now()) else { return };

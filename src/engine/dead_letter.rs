@@ -101,7 +101,7 @@ async fn deliver(
     let headers = || headers.clone();
     let publication = Publication { subject, id, headers: &headers, body, since };
     // This needs no claim: all instances send the same message.
-    let Ok(delivered) = shared.delivery.publish(publication, || true).await else { return };
+    let Ok(delivered) = shared.sender.publish(publication, || true).await else { return };
     let Outcome::Failed { error_type, message, uncertain, .. } = delivered.outcome else { return };
     if error_type == ErrorType::NoStream {
         warn!(subject, "no stream keeps dead letters; whoever listens has it");

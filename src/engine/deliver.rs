@@ -12,7 +12,7 @@ use super::claim::Accepted;
 use super::give_up::give_up;
 use super::urgency::Urgent;
 use super::{Shared, record};
-use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome, payload};
+use crate::execution::{ErrorType, Execution, ExecutionStatus, Outcome, payload};
 use crate::failpoint::{failpoint, panic_at};
 use crate::guards::Guard;
 use crate::jetstream::deliver::{Command, Delivered};
@@ -47,7 +47,7 @@ pub(crate) fn prepare(
     recovered: bool,
 ) -> Box<Firing> {
     let schedule = &accepted.schedule;
-    let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
+    let claim = shared.claim_of(accepted.written.revision);
     let mut execution = Box::new(Execution::started(schedule, attempt, claim, shared.clock.now()));
     execution.timings.due_at = Some(accepted.due_at(attempt));
     if let Phase::Claimed { at, .. } = *attempt.phase {
@@ -211,7 +211,7 @@ async fn deliver(
             Box::pin(ask(shared, how, execution, command, &again, earlier, trusted)).await?
         }
         DeliveryMode::Publish | DeliveryMode::Job | DeliveryMode::Core => {
-            shared.delivery.deliver(how, execution, command, &again, earlier, trusted).await?
+            shared.sender.deliver(how, execution, command, &again, earlier, trusted).await?
         }
     };
     Ok(match (how.mode, delivered) {
@@ -236,7 +236,7 @@ async fn ask(
     let delivering = async {
         tokio::select! {
             biased;
-            delivered = shared.delivery.deliver(how, execution, command, again, earlier, trusted) => delivered,
+            delivered = shared.sender.deliver(how, execution, command, again, earlier, trusted) => delivered,
             () = stopped.cancelled() => Ok(cancelled(shared, execution).into()),
         }
     };

@@ -1,4 +1,4 @@
-//! Ends attempts by a report: from a worker, about a lost worker, or a cancellation.
+//! Ends attempts as a report says: a worker's, one about a lost worker, or a cancellation.
 //!
 //! The record holds the report. The instance that takes it up writes it to the history and settles it, like an outcome
 //! of its own. After a crash in between the report is still there, and the next instance writes the same outcome under
@@ -10,7 +10,7 @@ use super::Shared;
 use super::claim::Accepted;
 use super::dead_letter::Concluded;
 use super::record::{conclude, known, known_outcome, record, skip};
-use crate::execution::{Claim, ErrorType, Execution, Outcome, Response};
+use crate::execution::{ErrorType, Execution, Outcome, Response};
 use crate::failpoint::{failpoint, pause};
 use crate::names;
 use crate::port::{Nats, Outgoing};
@@ -24,7 +24,7 @@ pub(crate) async fn finish(
 ) -> Concluded {
     let schedule = &accepted.schedule;
     let new = |execution| Concluded { execution, again: false };
-    let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
+    let claim = shared.claim_of(accepted.written.revision);
     if let Phase::Corrected { range, .. } = &*attempt.phase {
         let corrected = Execution::corrected(schedule, attempt, *range, claim, shared.clock.now());
         pause("before_corrected");

@@ -15,8 +15,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::Shared;
-use super::core::Outlook as _;
-use super::rewrite::{catch_up, rewrite};
+use super::rewrite::{RETRY, catch_up, fence, rewrite};
 use crate::execution::{Claim, Execution};
 use crate::failpoint::failpoint;
 use crate::index::{At, Entry};
@@ -29,8 +28,6 @@ use crate::schedule::{
 };
 use crate::stored::Unknown;
 
-/// Pause between tries.
-const RETRY: Duration = Duration::from_millis(500);
 /// Warning about a dependent schedule that cannot be told while NATS is out of reach.
 const UNTOLD: &str = "dependent schedule not told";
 /// Pause before looking whether an instance of a newer version has told a schedule that we may not change.
@@ -40,9 +37,7 @@ const MAX_LEFT: usize = 32;
 
 /// Tells the schedules that follow `upstream` what has ended; returns the executions that all of them know of.
 pub(crate) async fn follow(shared: &Shared<impl Nats>, upstream: Uuid) -> Vec<Uuid> {
-    if let Ok(delay) = shared.delay(upstream, 0).to_std() {
-        tokio::time::sleep(delay).await;
-    }
+    shared.let_others_go_first(upstream).await;
     let Some(entry) = shared.index.get(upstream) else { return Vec::new() };
     let (all, mut told, mut left) = (&entry.schedule.ended, Vec::new(), Vec::new());
     for ended in all {
@@ -107,12 +102,12 @@ async fn add(shared: &Shared<impl Nats>, dependent: Uuid, upstream: Uuid, ended:
         let attempt = new_attempt(shared, &schedule, id, upstream, ended);
         let full = is_full(&schedule);
         if full || !has_room(shared, &schedule, &attempt) {
-            if let Some(claim) = fence(shared, &entry, schedule, sight.at(entry.revision)).await {
+            if let Some(claim) = claim_skip(shared, &entry, sight.at(entry.revision)).await {
                 return skip(shared, &entry, &attempt, claim, ended).await;
             }
             continue;
         }
-        if matches!(*attempt.phase, Phase::Waiting { .. }) {
+        if attempt.waits() {
             schedule.occurrence_count.add();
         }
         schedule.attempts.push(attempt.clone());
@@ -147,7 +142,7 @@ async fn skip(
     claim: Claim,
     ended: &EndedOccurrence,
 ) {
-    let range = SkippedRange { cause: SkipCause::Limit, last: ended.at, count: 1 };
+    let range = SkippedRange::one(SkipCause::Limit, ended.at);
     let now = shared.clock.now();
     let skipped = Execution::skipped(&entry.schedule, attempt, range, claim, now);
     shared.history.record(&skipped).await;
@@ -158,20 +153,14 @@ async fn skip(
 /// wait until somebody can.
 fn unwritten(shared: &Shared<impl Nats>, entry: &Entry, error: &TooLarge) -> Claim {
     warn!(schedule_id = %entry.schedule.id, %error, "dependent schedule does not run: its record cannot be written");
-    Claim { instance: shared.members.me(), revision: entry.revision }
+    shared.claim_of(entry.revision)
 }
 
-/// Writes a record unchanged, so that writes decided from its earlier revision are refused. Returns nothing if another
-/// write came first, or the record cannot be written now.
-async fn fence(
-    shared: &Shared<impl Nats>,
-    entry: &Entry,
-    mut schedule: Schedule,
-    at: At,
-) -> Option<Claim> {
-    schedule.sign(shared.writer());
-    match rewrite(shared, entry, Arc::new(schedule), at).await {
-        Ok(written) => Some(Claim { instance: shared.members.me(), revision: written.revision }),
+/// Writes the record unchanged, so that this instance may say in the history that the schedule is skipped. Returns nothing
+/// if another write came first, or the record cannot be written now.
+async fn claim_skip(shared: &Shared<impl Nats>, entry: &Entry, at: At) -> Option<Claim> {
+    match fence(shared, entry, at).await {
+        Ok(written) => Some(shared.claim_of(written.revision)),
         Err(WriteError::Conflict) => {
             catch_up(shared, entry).await;
             None
@@ -201,7 +190,7 @@ fn new_attempt(
     ended: &EndedOccurrence,
 ) -> Attempt {
     let scheduled_for: DateTime<Utc> = ended.at;
-    let waits = |attempt: &&Attempt| matches!(*attempt.phase, Phase::Waiting { .. });
+    let waits = |attempt: &&Attempt| attempt.waits();
     let (overlap, room) = (schedule.spec.overlap, room(schedule));
     // An attempt that came just before counts as having its room, though nobody has claimed it yet.
     let before = schedule.attempts.iter().filter(waits).filter(|one| one.number == 1).count();
@@ -218,7 +207,7 @@ fn new_attempt(
     let phase = match refusal {
         None => Phase::Waiting { due_at: shared.clock.now() },
         Some(cause) => {
-            let range = SkippedRange { cause, last: scheduled_for, count: 1 };
+            let range = SkippedRange::one(cause, scheduled_for);
             Phase::Skipped { by: shared.members.me(), range }
         }
     };

@@ -7,21 +7,16 @@
 //! counts.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::info;
 
 use super::Shared;
-use super::rewrite::{catch_up, rewrite};
+use super::rewrite::{RETRY, catch_up, rewrite};
 use crate::execution::{ErrorType, Execution};
 use crate::failpoint::failpoint;
 use crate::jetstream::WriteError;
 use crate::port::Nats;
 use crate::schedule::{Attempt, AttemptEvent, Ending, Report, Schedule};
-use crate::stored::Unknown;
-
-/// Pause after a write that NATS did not take.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// Writes into the record that an attempt failed as `ended` says; returns whether that counts.
 pub(super) async fn give_up(
@@ -69,15 +64,9 @@ pub(super) async fn give_up(
 
 fn report(ended: &Execution) -> Report {
     Report {
-        ending: Ending::Failed,
-        at: ended.time,
         error_type: ended.error_type.as_ref().map(|error| ErrorType::as_str(error).to_owned()),
         message: ended.error_message.clone(),
-        is_final: false,
         uncertain: ended.uncertain,
-        response: None,
-        truncated: false,
-        by: None,
-        unknown: Unknown::default(),
+        ..Report::new(Ending::Failed, ended.time)
     }
 }

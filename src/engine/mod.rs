@@ -52,13 +52,12 @@
 //! `finish` for an attempt that a report ended; `outcomes` has what ended recorded by `record`, and `urgency` lets
 //! claims that are due go first. `announce`, `follow` and `correct` do what a record asks for besides its times.
 //!
-//! `membership` says which instances there are. `holds` is what a task holds, and `begun` the executions that it is about
-//! to claim, of those that are `running`. `slots` takes and frees the slots of groups. `give_up` ends what a stream refused,
+//! `membership` says which instances there are. `holds` is what a task holds, and `running` the executions that
+//! an instance acts on or is about to claim. `slots` takes and frees the slots of groups. `give_up` ends what a stream refused,
 //! `dead_letter` sends what failed for good, and `rewrite` changes a record outside of a claim. `retries` limits warnings,
 //! and `spans` sends traces.
 
 mod announce;
-mod begun;
 mod claim;
 mod core;
 mod correct;
@@ -90,10 +89,11 @@ use uuid::Uuid;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::config::engine::EngineConfig;
+use crate::execution::Claim;
 use crate::guards::{Guard, Guards as _};
 use crate::index::{Entry, Index};
 use crate::jetstream::adapter::JetStream;
-use crate::jetstream::deliver::Delivery;
+use crate::jetstream::deliver::CommandSender;
 use crate::jetstream::history::History;
 use crate::jetstream::schedules::Store;
 use crate::load::Load;
@@ -113,7 +113,7 @@ const MARGIN: chrono::Duration = chrono::Duration::seconds(2);
 /// The parts that an engine is built on.
 pub(crate) struct Parts<N: Nats = JetStream> {
     /// Sends commands.
-    pub delivery: Delivery<N>,
+    pub sender: CommandSender<N>,
     /// The bucket of schedules.
     pub store: Store<N>,
     /// The history.
@@ -145,7 +145,7 @@ pub(crate) struct Shared<N: Nats> {
     pub(crate) nats: N,
     pub(crate) clock: Clock,
     pub(crate) chance: Chance,
-    pub(crate) delivery: Delivery<N>,
+    pub(crate) sender: CommandSender<N>,
     pub(crate) store: Store<N>,
     pub(crate) history: History<N>,
     pub(crate) index: Arc<Index>,
@@ -193,6 +193,24 @@ impl<N: Nats> Shared<N> {
         settled_by < until && self.members.trusts(accepted.written.sent)
     }
 
+    /// Lets the instances that come before this one in a schedule's order of preference act first.
+    pub(crate) async fn let_others_go_first(&self, schedule: Uuid) {
+        if let Ok(delay) = self.delay(schedule, 0).to_std() {
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    /// Whether this instance hears the others, and has seen everything that was written while it did not.
+    pub(crate) fn is_up_to_date(&self) -> bool {
+        let since = self.members.hears_since();
+        self.members.hears() && since.is_some_and(|since| self.index.is_fresh_since(since))
+    }
+
+    /// The claim that a write of this instance made.
+    pub(crate) fn claim_of(&self, revision: u64) -> Claim {
+        Claim { instance: self.members.me(), revision }
+    }
+
     /// Whether a guard holds.
     #[allow(clippy::unused_self, reason = "said by the type, which callers need not name")]
     pub(crate) fn holds(&self, guard: Guard) -> bool {
@@ -229,7 +247,7 @@ impl<N: Nats> View for Shared<N> {
     }
 
     fn drops_copies(&self, target: &str) -> bool {
-        self.delivery.drops_copies(target)
+        self.sender.drops_copies(target)
     }
 
     fn has_ended(&self, execution: Uuid) -> bool {
@@ -323,12 +341,12 @@ impl<N: Nats> Outlook for Shared<N> {
 impl<N: Nats> Engine<N> {
     /// Creates an engine from its parts.
     pub fn new(parts: Parts<N>, config: EngineConfig, watched: Watched) -> Self {
-        let Parts { delivery, store, history, index, members, clock, chance } = parts;
+        let Parts { sender, store, history, index, members, clock, chance } = parts;
         Self::over(Arc::new(Shared {
-            nats: delivery.nats().clone(),
+            nats: sender.nats().clone(),
             clock,
             chance,
-            delivery,
+            sender,
             store,
             history,
             index,

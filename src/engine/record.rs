@@ -7,7 +7,7 @@ use tracing::{info, warn};
 
 use super::Shared;
 use super::claim::Accepted;
-use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus};
+use crate::execution::{ErrorType, Execution, ExecutionStatus};
 use crate::failpoint::{failpoint, panic_at};
 use crate::jetstream::history::{QueryError, Recorded};
 use crate::load::Stage;
@@ -123,7 +123,7 @@ pub(crate) async fn skip(
     range: crate::schedule::SkippedRange,
 ) -> Box<Execution> {
     let schedule = &accepted.schedule;
-    let claim = Claim { instance: shared.members.me(), revision: accepted.written.revision };
+    let claim = shared.claim_of(accepted.written.revision);
     let skipped = Box::new(Execution::skipped(schedule, attempt, range, claim, shared.clock.now()));
     failpoint("after_skip");
     panic_at("while_skipping");

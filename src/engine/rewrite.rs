@@ -15,7 +15,9 @@ use crate::port::Nats;
 use crate::schedule::Schedule;
 
 /// Time for which a write with an unknown result is pursued before the record is left for later.
-const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// Pause before a failed write is tried again.
+pub(super) const RETRY: Duration = Duration::from_millis(500);
 
 /// Writes a record that was decided from an entry, at the entry's revision, and updates this instance's index with it.
 pub(super) async fn rewrite(
@@ -29,6 +31,18 @@ pub(super) async fn rewrite(
     let trigger = entry.trigger.clone();
     shared.index.wrote(Entry { revision: written.revision, schedule, trigger });
     Ok(written)
+}
+
+/// Writes the record of an entry anew, unchanged: then writes that were decided from its former revision, and may still be on
+/// their way, are refused.
+pub(super) async fn fence(
+    shared: &Shared<impl Nats>,
+    entry: &Entry,
+    at: At,
+) -> Result<Written, WriteError> {
+    let mut schedule = Schedule::clone(&entry.schedule);
+    schedule.sign(shared.writer());
+    rewrite(shared, entry, Arc::new(schedule), at).await
 }
 
 /// Waits until the index shows a newer revision than `entry`. The watch brings it within milliseconds; if it does not,

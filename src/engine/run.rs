@@ -150,7 +150,7 @@ impl<N: Nats> Engine<N> {
                 let permit = events.permit(lane);
                 let held = events.hold(id, done);
                 let urgent = is_due.then(|| self.shared.urgency.begin());
-                self.shared.tasks.spawn(work(shared, held, (claim, admitted), permit, urgent));
+                self.shared.tasks.spawn(work(shared, held, claim, admitted, permit, urgent));
             }
             Action::Release(firing) => {
                 let permit = events.permit(Lane::Fast);
@@ -250,7 +250,7 @@ impl<N: Nats> Engine<N> {
         let settling = stream::iter(self.core.take_done()).for_each_concurrent(
             shared.config.max_in_flight,
             |(id, done)| async move {
-                claim::claim(shared, id, &done, (Claiming::None, false)).await;
+                claim::claim(shared, id, &done, Claiming::None, false).await;
             },
         );
         if tokio::time::timeout_at(deadline, settling).await.is_err() {

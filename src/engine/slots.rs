@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::core::Outlook as _;
-use super::rewrite::{catch_up, rewrite};
+use super::rewrite::{catch_up, fence};
 use crate::failpoint::failpoint;
 use crate::guards::Guard;
 use crate::jetstream::WriteError;
@@ -281,7 +281,7 @@ async fn free_left_over(
 ) {
     let is_over = match state {
         Some(SlotState::Over) => true,
-        Some(SlotState::Pending) => fence(shared, slot).await,
+        Some(SlotState::Pending) => refuse_pending_claim(shared, slot).await,
         Some(SlotState::Used) => false,
         // Its record is gone, or was not shown yet.
         None => {
@@ -296,8 +296,8 @@ async fn free_left_over(
     }
 }
 
-/// Writes a record anew, unchanged, so that a claim that is still on its way is refused; returns whether it is.
-async fn fence(shared: &Shared<impl Nats>, slot: &Slot) -> bool {
+/// Writes the record anew, so that a claim that may still be on its way is refused; returns whether that is certain.
+async fn refuse_pending_claim(shared: &Shared<impl Nats>, slot: &Slot) -> bool {
     if !shared.holds(Guard::SlotFence) {
         return true;
     }
@@ -306,9 +306,7 @@ async fn fence(shared: &Shared<impl Nats>, slot: &Slot) -> bool {
     if slot.state(Some((&entry.schedule, entry.revision))) != SlotState::Pending {
         return false;
     }
-    let mut schedule = Schedule::clone(&entry.schedule);
-    schedule.sign(shared.writer());
-    match rewrite(shared, &entry, Arc::new(schedule), sight.at(entry.revision)).await {
+    match fence(shared, &entry, sight.at(entry.revision)).await {
         Ok(_) => true,
         Err(WriteError::Conflict) => {
             // Perhaps it was the claim.

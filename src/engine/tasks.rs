@@ -28,14 +28,15 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(crate) async fn work(
     shared: Arc<Shared<impl Nats>>,
     mut held: Held,
-    claiming: (Claiming, bool),
+    claiming: Claiming,
+    admitted: bool,
     permit: Permit,
     urgent: Option<Urgent>,
 ) {
     if !held.done().ended.is_empty() {
         failpoint("before_settle");
     }
-    match claim(&shared, held.id(), held.done(), claiming).await {
+    match claim(&shared, held.id(), held.done(), claiming, admitted).await {
         Claimed::Nothing => held.free(),
         // What is held goes back.
         Claimed::Later => {}
@@ -251,7 +252,7 @@ fn target(accepted: &Accepted) -> &Target {
 /// the start.
 async fn no_longer_prompt(shared: &Shared<impl Nats>, target: &Target) {
     let mut waited = Duration::ZERO;
-    while waited < PROMPT && !shared.delivery.is_silent(target.as_str()) {
+    while waited < PROMPT && !shared.sender.is_silent(target.as_str()) {
         tokio::time::sleep(LOOK).await;
         waited += LOOK;
     }
@@ -275,8 +276,8 @@ mod tests {
         let releasing = size(|(shared, firing, events, permit, urgent): (Service, _, _, _, _)| {
             release(shared, firing, events, permit, urgent)
         });
-        let working = size(|(shared, held, claiming, permit, urgent): (Service, _, _, _, _)| {
-            work(shared, held, claiming, permit, urgent)
+        let working = size(|(shared, held, permit, urgent): (Service, _, _, _)| {
+            work(shared, held, Claiming::All, true, permit, urgent)
         });
         for (what, bytes, most) in [("release", releasing, 4), ("work", working, 5)] {
             assert!(bytes <= most * 1024, "{what}: {bytes} bytes");

@@ -57,6 +57,11 @@ impl ExecutionStatus {
         Self::ALL.into_iter().find(|status| status.event() == event)
     }
 
+    /// Whether it is of a range of occurrences, and not of a run.
+    pub fn is_range(self) -> bool {
+        matches!(self, Self::Skipped | Self::Corrected)
+    }
+
     /// Whether no other status can follow.
     pub fn is_final(self) -> bool {
         self != Self::Running

@@ -13,7 +13,7 @@ use super::{Acted, CausingChange, Downtime, ExplainedTime, causing};
 use crate::moment::Moment as _;
 use crate::plan::room;
 use crate::schedule::{
-    Attempt, ChangeEvent, FieldChange, Origin, Phase, SkipCause, Status, Timing, jitter,
+    Attempt, ChangeEvent, FieldChange, Phase, SkipCause, Status, Timing, jitter,
 };
 
 impl Teller<'_> {
@@ -139,7 +139,7 @@ impl Teller<'_> {
     /// What an attempt waits for that has not begun.
     pub(super) fn waits_for(&self, attempt: &Attempt) -> Waits {
         let (schedule, now) = (self.known.schedule, self.known.now);
-        let by_hand = attempt.manual.as_ref().is_some_and(|manual| manual.origin == Origin::User);
+        let by_hand = attempt.is_by_hand();
         let mut attempts = schedule.attempts.iter();
         let before = attempts.find(|other| has_begun(other, now)).map(|other| other.execution_id);
         match *schedule.status {

@@ -1,9 +1,10 @@
 //! Times that were never due: outside `start_at` and `end_at`, while the schedule was not there, or behind the last
 //! occurrence that it may have.
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::periods::{Standing, Then};
+use super::reason::shown;
 use super::teller::{Teller, times_of};
 use super::{Became, causing};
 use crate::moment::Moment as _;
@@ -123,7 +124,3 @@ impl Then {
 }
 
 const STEP: TimeDelta = TimeDelta::milliseconds(1);
-
-fn shown(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
-}

@@ -36,7 +36,7 @@ pub(super) struct Then {
 pub(super) struct Period<'a> {
     pub(super) from: DateTime<Utc>,
     pub(super) standing: Standing,
-    /// What made it so.
+    /// The change that made its standing what it is: the pause, or the switching off.
     pub(super) change: Option<&'a ChangeEvent>,
     /// The change with which it began.
     pub(super) begun: Option<&'a ChangeEvent>,
@@ -48,7 +48,7 @@ pub(super) struct Period<'a> {
     pub(super) then: Option<Arc<Then>>,
     /// The largest jitter of its times, in seconds.
     pub(super) jitter_seconds: u32,
-    /// Whether there could be so many occurrences and no more, so that it may have had its last before its end.
+    /// Whether `max_runs` limits it, so that it may have had its last occurrence before its end.
     pub(super) is_bounded: bool,
 }
 

@@ -46,7 +46,7 @@ impl<'a> Teller<'a> {
         let (at, last, count) = (acted.scheduled_for, occurred.last(), occurred.count());
         let waiting = self.known.schedule.attempts.iter().find_map(|attempt| {
             let is_retry = attempt.scheduled_for == at && attempt.number > 1;
-            waits_until(attempt).filter(|_| is_retry)
+            attempt.waits_until().filter(|_| is_retry)
         });
         // The record may have been read just before it was promised.
         let retry = waiting.or_else(|| event.and_then(|event| event.retry_at));
@@ -148,7 +148,7 @@ impl<'a> Teller<'a> {
         self.told.push(told);
     }
 
-    /// The same for a span that lies within one period.
+    /// Tells the times of one period from `from` to `to`, of which the ledger says nothing, in their order.
     fn tell_untold(&mut self, period: usize, from: DateTime<Utc>, to: DateTime<Utc>) {
         if from > to {
             return;
@@ -217,7 +217,7 @@ impl<'a> Teller<'a> {
             told.execution_id = Some(attempt.execution_id);
             told.triggered_by = attempt.manual.as_ref().map(|manual| manual.by.clone());
         }
-        let waits = waits_until(attempt).map(|_| self.waits_for(attempt));
+        let waits = attempt.waits().then(|| self.waits_for(attempt));
         if let Some(Waits::Behind(execution)) = waits {
             told.blocked_by = Some(execution);
         }
@@ -307,8 +307,8 @@ pub(super) fn times_of(
     Some(told)
 }
 
-/// The last time of a period that may have been acted on. One in which there are so many occurrences and no more may have
-/// had its last long before its end.
+/// The last time of a period that may have been acted on. One that `max_runs` limits may have had
+/// its last long before its end.
 fn acted_until(known: &Known<'_>, periods: &[Period<'_>], n: usize) -> DateTime<Utc> {
     let last = known.schedule.last_scheduled_for.unwrap_or(DateTime::<Utc>::MIN_UTC);
     if !periods[n].is_bounded {
@@ -316,17 +316,9 @@ fn acted_until(known: &Known<'_>, periods: &[Period<'_>], n: usize) -> DateTime<
     }
     let next = periods.get(n + 1).map_or(DateTime::<Utc>::MAX_UTC, |next| next.from);
     let own = |acted: &&Acted| {
-        let by_hand = acted.event.as_ref().is_some_and(|event| event.triggered_by.is_some());
-        !by_hand && acted.scheduled_for < next
+        let is_beside = acted.event.as_ref().is_some_and(|event| event.triggered_by.is_some());
+        !is_beside && acted.scheduled_for < next
     };
     let own = known.ledger.iter().filter(own).map(|acted| acted.scheduled_for).max();
     own.map_or(DateTime::<Utc>::MIN_UTC, |own| own.min(last))
-}
-
-/// Until when an attempt waits, if it does.
-fn waits_until(attempt: &Attempt) -> Option<DateTime<Utc>> {
-    match *attempt.phase {
-        Phase::Waiting { due_at } => Some(due_at),
-        _ => None,
-    }
 }

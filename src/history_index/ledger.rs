@@ -40,8 +40,7 @@ impl HistoryIndex {
             for at in chunk.of_schedule(number) {
                 let Some(status) = chunk.latest_status(at) else { continue };
                 let scheduled_for_ms = chunk.scheduled_for[at];
-                let is_range =
-                    matches!(status, ExecutionStatus::Skipped | ExecutionStatus::Corrected);
+                let is_range = status.is_range();
                 let started_ms = chunk.started[at];
                 let ended = started_ms.saturating_add(chunk.measures[at]);
                 let row = Row {

@@ -165,8 +165,7 @@ impl HistoryIndex {
         }
         let status = chunk::code(event.status);
         let (schedule, of_subject) = self.schedules.enter(event.schedule, status);
-        let is_skipped =
-            matches!(event.status, ExecutionStatus::Skipped | ExecutionStatus::Corrected);
+        let is_skipped = event.status.is_range();
         let error = event.error.map_or(0, |error| self.errors.code(error));
         self.push(Slot {
             sequence: event.sequence,

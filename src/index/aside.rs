@@ -13,7 +13,7 @@ use crate::names::{
 };
 use crate::stored::damage::Damage;
 
-/// A record that could not be read because it was written by hand.
+/// A record that could not be read: it was written by hand, or is damaged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SetAside {
     /// Its key in the bucket.

@@ -227,7 +227,7 @@ impl Next {
         let promised = schedule.next_run_at.filter(|_| schedule.fires())?;
         let since = match asked.from {
             Some(from) => from.max(promised),
-            None if schedule.due(promised) > asked.now => promised,
+            None if schedule.due(promised) > asked.now || promised == asked.now => promised,
             None => schedule.first_not_due(trigger, promised, asked.now)?,
         };
         let after = asked.after.filter(|(at, _)| *at >= since);

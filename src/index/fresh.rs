@@ -115,7 +115,7 @@ impl Index {
     }
 
     /// Notes that all that was stored by a moment has been taken in.
-    pub fn is_fresh_at(&self, moment: Instant) {
+    pub fn note_fresh_at(&self, moment: Instant) {
         self.fresh.at.send_if_modified(|at| {
             let is_later = at.is_none_or(|at| moment > at);
             *at = (*at).max(Some(moment));

@@ -1,7 +1,7 @@
 //! The concurrency groups, as the watch or an own write last showed them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -17,6 +17,12 @@ pub(super) struct Groups {
     live: Live<Group>,
     /// The latest revision of each that the watch has shown, by its key. Only what users change counts it up.
     shown: Mutex<HashMap<String, u64>>,
+}
+
+impl Groups {
+    fn shown(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Index {
@@ -55,8 +61,7 @@ impl Index {
             damage.tell(key, revision, "group cannot be read; its schedules wait");
         }
         self.groups.live.change(|known| known.take_in(key, revision, held));
-        let mut shown = self.groups.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        if shown.insert(key.to_owned(), by_users.unwrap_or_default()) != by_users {
+        if self.groups.shown().insert(key.to_owned(), by_users.unwrap_or_default()) != by_users {
             self.note_revision(revision);
         }
     }
@@ -64,10 +69,12 @@ impl Index {
     /// Forgets what is not newer than a revision and was not shown: it is not in the bucket any more.
     pub(super) fn forget_groups(&self, shown: &Shown, revision: u64) {
         self.groups.live.change(|known| known.retain(revision, |key| shown.has_named(key)));
+        self.groups.shown().retain(|key, _| shown.has_named(key));
     }
 
     /// Forgets everything, because the bucket is a different one.
     pub(super) fn clear_groups(&self) {
         self.groups.live.clear();
+        self.groups.shown().clear();
     }
 }

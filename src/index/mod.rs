@@ -108,7 +108,7 @@ const STALE_READS: Duration = Duration::from_secs(60);
 
 /// A name reserved for a schedule that does not exist yet: it is being created or restored.
 #[derive(Clone, Debug)]
-pub struct ComingSchedule {
+pub struct ReservedName {
     /// The key of the name.
     pub key: String,
     /// Revision of the key.
@@ -193,11 +193,11 @@ impl Index {
 
     /// How many schedules a creator has or is about to have, without the one that reserved its name at
     /// `first` and any that did so later; and those that are about to exist.
-    pub fn occupied(&self, creator: &str, id: Uuid, first: u64) -> (usize, Vec<ComingSchedule>) {
+    pub fn occupied(&self, creator: &str, id: Uuid, first: u64) -> (usize, Vec<ReservedName>) {
         let prefix = creator_prefix(creator);
         self.read(|state| {
-            let coming: Vec<ComingSchedule> = state
-                .coming
+            let coming: Vec<ReservedName> = state
+                .reserved
                 .values()
                 .filter(|coming| coming.first < first && coming.key.starts_with(&prefix))
                 .filter(|coming| coming.schedule != id && !state.has(coming.schedule))
@@ -259,9 +259,9 @@ impl Index {
             }
             state.arrange(known_schedule.as_deref(), Some(&entry));
             state.count(&entry.schedule, 1);
-            if entry.schedule.is_live() && !state.coming.is_empty() {
+            if entry.schedule.is_live() && !state.reserved.is_empty() {
                 let schedule = &entry.schedule;
-                state.coming.remove(&name_key(&schedule.created_by, &schedule.spec.name));
+                state.reserved.remove(&name_key(&schedule.created_by, &schedule.spec.name));
             }
             if let Some(old) = state.entries.insert(Arc::new(entry)) {
                 state.count(&old.schedule, -1);
@@ -294,8 +294,10 @@ impl Index {
             state.deleted.clear();
             state.set_aside.retain(|key, aside| aside.revision > revision || shown.has_aside(key));
             let replay = state.replay;
-            state.coming.retain(|_, coming| coming.replay == replay || coming.revision > revision);
-            state.coming.shrink_to_fit();
+            state
+                .reserved
+                .retain(|_, coming| coming.replay == replay || coming.revision > revision);
+            state.reserved.shrink_to_fit();
         });
     }
 
@@ -324,7 +326,7 @@ impl Index {
     fn reserve(&self, key: &str, revision: u64, reservation: Option<Reservation>) {
         self.write(|state| {
             let replay = state.replay;
-            if let Some(known) = state.coming.get_mut(key)
+            if let Some(known) = state.reserved.get_mut(key)
                 && known.revision >= revision
             {
                 known.replay = replay;
@@ -332,7 +334,7 @@ impl Index {
             }
             match reservation {
                 Some(reservation) if !state.has(reservation.schedule_id) => {
-                    let coming = ComingSchedule {
+                    let coming = ReservedName {
                         key: key.to_owned(),
                         revision,
                         first: reservation.first.unwrap_or(revision),
@@ -341,10 +343,10 @@ impl Index {
                         unknown: reservation.unknown,
                         replay,
                     };
-                    state.coming.insert(key.to_owned(), coming);
+                    state.reserved.insert(key.to_owned(), coming);
                 }
                 _ => {
-                    state.coming.remove(key);
+                    state.reserved.remove(key);
                 }
             }
         });

@@ -20,7 +20,7 @@ impl Index {
             state.forget(id);
             state.set_aside.remove(&format!("{SCHEDULE_KEY_PREFIX}{id}"));
             if record.is_live {
-                state.coming.remove(&name_key(&record.created_by, &record.name));
+                state.reserved.remove(&name_key(&record.created_by, &record.name));
                 state.count_for(&record.created_by, 1);
             }
             state.dependents.change(None, record.following());

@@ -190,6 +190,8 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::Group;
+    use crate::schedule::keyed::Keyed as _;
 
     #[test]
     fn what_is_taken_in_is_honoured_once_nothing_is_decided_by_anything_older() {
@@ -215,5 +217,23 @@ mod tests {
         index.clear();
         assert_eq!((index.overall().revision, index.honoured()), (0, 0));
         assert!(changed.has_changed().unwrap());
+    }
+
+    #[test]
+    fn a_group_is_honoured_anew_in_another_bucket_and_after_it_was_gone() {
+        let (index, _changes) = Index::new();
+        let group = || Some(Ok(Group { name: "a".to_owned(), revision: 1, ..Group::default() }));
+        let key = Group::key("a");
+        index.take_in_group(&key, 9, group());
+        assert_eq!(index.honoured(), 9);
+        // What the engine changes does not count.
+        index.take_in_group(&key, 10, group());
+        assert_eq!(index.honoured(), 9);
+        index.forget_groups(&Shown::default(), 10);
+        index.take_in_group(&key, 12, group());
+        assert_eq!(index.honoured(), 12);
+        index.clear();
+        index.take_in_group(&key, 3, group());
+        assert_eq!(index.honoured(), 3);
     }
 }

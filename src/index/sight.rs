@@ -87,7 +87,7 @@ impl Index {
 
     /// Notes that the bucket still has everything that it showed, by a look after the `connects`-th
     /// connection.
-    pub fn is_whole(&self, connects: u64) {
+    pub fn note_whole(&self, connects: u64) {
         let mut last = self.looks.last();
         if connects > last.connects {
             last.connects = connects;
@@ -112,16 +112,16 @@ mod tests {
         let (index, _changes) = Index::new();
         let before = index.sight();
         assert_eq!(index.looked(1, SOON).await, None, "nobody has looked");
-        index.is_whole(1);
+        index.note_whole(1);
         assert_eq!(index.looked(1, SOON).await, Some(before));
         assert_eq!(index.looked(2, SOON).await, None, "not since the connection was made again");
         // Found, and then all is read anew.
         index.clear();
-        index.is_whole(2);
+        index.note_whole(2);
         let now = index.looked(2, SOON).await;
         assert_eq!(now, Some(index.sight()));
         assert_ne!(now, Some(before));
-        index.is_whole(1);
+        index.note_whole(1);
         assert_eq!(index.looked(2, SOON).await, now, "a look that came late");
     }
 }

@@ -12,7 +12,7 @@ use super::counts::Tally;
 use super::dependents::Dependents;
 use super::listed::Listed;
 use super::record::Newer;
-use super::{ComingSchedule, Entry, SetAside, Vanished};
+use super::{Entry, ReservedName, SetAside, Vanished};
 use crate::schedule::Schedule;
 
 /// Schedules by id; the ids are in the schedules.
@@ -83,7 +83,7 @@ pub(super) struct State {
     pub(super) vanished: Option<Vanished>,
     pub(super) per_creator: HashMap<String, usize>,
     /// Names reserved for schedules that do not exist yet, by key.
-    pub(super) coming: HashMap<String, ComingSchedule>,
+    pub(super) reserved: HashMap<String, ReservedName>,
     /// How often the bucket has been replayed.
     pub(super) replay: u64,
     /// Which schedules follow which.
@@ -101,7 +101,7 @@ impl State {
             || self.newer.get(&id).is_some_and(|left| left.record.is_live)
     }
 
-    /// The known revision of the record, if it exists.
+    /// The revision of the record that is known here, whether it is acted on or left to newer versions.
     pub fn there(&self, id: Uuid) -> Option<u64> {
         let entry = self.entries.get(id).map(|entry| entry.revision);
         entry.or_else(|| self.newer.get(&id).map(|left| left.revision))

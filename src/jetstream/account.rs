@@ -1,4 +1,4 @@
-//! What the bucket must hold, according to what the watch has shown of it.
+//! An inventory of the bucket: what it must hold, by what the watch has shown of it.
 //!
 //! If somebody purges the bucket or a part of it, the watch shows nothing. But the stream says how many messages it
 //! holds and which is the first; if it holds fewer than were shown, it has lost some. It may hold more: markers of
@@ -11,10 +11,11 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use async_nats::jetstream::stream::State;
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::schedules::MARKER;
 use crate::index::schedule_id;
 
 /// Age up to which a marker is certainly still there: those of the service last for an hour, others for longer.
-const YOUNG: TimeDelta = TimeDelta::minutes(50);
+pub(super) const YOUNG: TimeDelta = TimeDelta::seconds(MARKER.as_secs() as i64 - 10 * 60);
 
 /// What was last shown of a key, in one word: its revision, with the kind in the two lowest bits.
 #[derive(Clone, Copy, Debug)]

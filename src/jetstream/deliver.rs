@@ -83,7 +83,7 @@ impl Command {
 
 /// Sends commands, and finds out what becomes of them.
 #[derive(Clone)]
-pub struct Delivery<N: Nats = JetStream>(Arc<Parts<N>>);
+pub struct CommandSender<N: Nats = JetStream>(Arc<Parts<N>>);
 
 struct Parts<N: Nats> {
     nats: N,
@@ -109,7 +109,7 @@ impl From<Outcome> for Delivered {
 
 /// Whether what is published to a target is kept, as far as NATS says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum KeptByStream {
     /// By a stream.
     Yes,
     /// By none.
@@ -133,7 +133,7 @@ pub(crate) struct Publication<'a> {
 
 /// A publication on its way to a target.
 struct ToTarget<'a, N: Nats> {
-    delivery: &'a Parts<N>,
+    sender: &'a Parts<N>,
     publication: &'a Publication<'a>,
     /// The line that the latest try went over.
     over: Mutex<Option<Arc<Over<N::Line>>>>,
@@ -149,11 +149,11 @@ impl<N: Nats> Publishing for ToTarget<'_, N> {
     type Place = Pass;
 
     fn now(&self) -> DateTime<Utc> {
-        self.delivery.clock.now()
+        self.sender.clock.now()
     }
 
     fn is_connected(&self) -> bool {
-        self.delivery.lines.is_up()
+        self.sender.lines.is_up()
     }
 
     async fn enter(&self, may: &(impl Fn() -> bool + Sync)) -> Option<Pass> {
@@ -186,7 +186,7 @@ impl<N: Nats> Publishing for ToTarget<'_, N> {
 impl<N: Nats> ToTarget<'_, N> {
     /// The line that the next try goes over, if there is one.
     fn over(&self) -> Option<Arc<Over<N::Line>>> {
-        let line = self.delivery.lines.present()?;
+        let line = self.sender.lines.present()?;
         let mut over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(over) = over.as_ref().filter(|over| Arc::ptr_eq(&over.line, &line)) {
             return Some(Arc::clone(over));
@@ -197,12 +197,12 @@ impl<N: Nats> ToTarget<'_, N> {
 
     /// The gate to the target's stream, or to the target itself while its stream is not known.
     fn gate(&self) -> Arc<Gate> {
-        self.delivery.at_gate(self.publication.subject, Gates::of)
+        self.sender.at_gate(self.publication.subject, Gates::of)
     }
 }
 
-impl<N: Nats> Delivery<N> {
-    /// Opens the delivery and listens for answers until `stop`. `answers` must be the ones that learn of refused
+impl<N: Nats> CommandSender<N> {
+    /// Opens the sender and listens for answers until `stop`. `answers` must be the ones that learn of refused
     /// permissions on the connection of `nats`. Commands go over `lines`.
     ///
     /// # Errors
@@ -225,12 +225,14 @@ impl<N: Nats> Delivery<N> {
     }
 
     /// Whether a stream keeps what is published to a target.
-    pub async fn kept(&self, target: &str) -> Kept {
+    pub async fn kept(&self, target: &str) -> KeptByStream {
         match self.0.routes.ask(target).await {
-            Route::Stream { .. } => Kept::Yes,
-            Route::Nowhere if self.0.routes.is_trusted(target) => Kept::Yes,
-            Route::Nowhere => Kept::No,
-            Route::Elsewhere | Route::Denied | Route::MayNotAsk | Route::Unknown => Kept::Unknown,
+            Route::Stream { .. } => KeptByStream::Yes,
+            Route::Nowhere if self.0.routes.is_trusted(target) => KeptByStream::Yes,
+            Route::Nowhere => KeptByStream::No,
+            Route::Elsewhere | Route::Denied | Route::MayNotAsk | Route::Unknown => {
+                KeptByStream::Unknown
+            }
         }
     }
 
@@ -304,13 +306,13 @@ impl<N: Nats> Delivery<N> {
             pause: RETRY,
         };
         let mut message =
-            ToTarget { delivery: &self.0, publication: &publication, over: Mutex::default() };
+            ToTarget { sender: &self.0, publication: &publication, over: Mutex::default() };
         let known = until_known(&mut message, policy).await?;
         let was_there = matches!(known.fate, Fate::Stored { duplicate: true });
         Ok(Delivered { outcome: outcome(publication.subject, known), was_there })
     }
 
-    /// Whether NATS refuses us a subject under another name; asks only if it has refused something since.
+    /// Whether NATS refuses us a subject under the name that a mapping gives it; asks only if it has refused something since.
     async fn is_denied(&self, subject: &str, awaited: &Awaited) -> bool {
         awaited.strays() && Box::pin(self.0.routes.ask(subject)).await == Route::Denied
     }

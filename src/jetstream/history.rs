@@ -3,10 +3,10 @@
 //! The index drops what the stream's own limits drop, in the same order: the oldest overall, and the oldest of a subject
 //! that has more than its share.
 
-mod awaited;
 mod headers;
 mod queries;
 mod record;
+mod waiters;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -26,11 +26,11 @@ use crate::clock::Clock;
 use crate::history_index::{HistoryIndex, Limits};
 use crate::names;
 use crate::port::{Entry, Info, Nats, Start, Unanswered};
-use awaited::Awaited;
-pub use awaited::{MAX_WAITING, Waiter};
 use headers::event;
 pub(crate) use headers::{command_header, error_header};
 pub use record::Recorded;
+use waiters::Waiters;
+pub use waiters::{MAX_WAITING, Waiter};
 
 /// The history of executions, with the audit of changes.
 #[derive(Clone)]
@@ -48,7 +48,7 @@ struct Executions {
     index: RwLock<HistoryIndex>,
     /// How long the stream remembers the ids of events, by its present configuration.
     window_ms: AtomicU64,
-    awaited: Arc<Awaited>,
+    waiters: Arc<Waiters>,
 }
 
 impl<N: Nats> History<N> {
@@ -68,7 +68,7 @@ impl<N: Nats> History<N> {
         let executions = Executions {
             index: RwLock::new(HistoryIndex::new(limits(&config))),
             window_ms: AtomicU64::default(),
-            awaited: Awaited::new(),
+            waiters: Waiters::new(),
         };
         executions.note_window(&config);
         let mirror = Mirror::new(nats.clone(), executions, clock.clone());
@@ -130,7 +130,7 @@ impl Mirrored for Executions {
             Some(event) => {
                 self.write(|index| index.apply(event));
                 if event.status.is_final() {
-                    self.awaited.tell(event.execution);
+                    self.waiters.tell(event.execution);
                 }
             }
             None => self.write(|index| index.apply_foreign(*sequence)),

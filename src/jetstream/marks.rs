@@ -7,16 +7,14 @@
 
 use std::collections::VecDeque;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
+use super::account::YOUNG;
 use crate::guards::{Guard, Guards as _};
 use crate::port::{Entry, Nats, Unanswered};
 
 /// Messages that are remembered. An earlier one is asked for only if the later ones have been replaced since.
 const MOST: usize = 64;
-/// Age before which nothing disappears silently; markers of deletions may after it.
-const YOUNG: TimeDelta = TimeDelta::minutes(50);
-
 /// The last messages that a stream has shown.
 #[derive(Debug, Default)]
 pub(super) struct Marks(VecDeque<Mark>);

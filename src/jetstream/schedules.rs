@@ -82,7 +82,7 @@ pub struct Condition<'a> {
 
 /// How long the marker of a deletion lasts: long enough for a watcher that is cut off. A watcher that misses it is
 /// corrected by the first write that it tries.
-const MARKER: Duration = Duration::from_secs(3600);
+pub(super) const MARKER: Duration = Duration::from_secs(3600);
 /// How long a refusal that passes is waited for.
 const PASSING: Duration = Duration::from_secs(2);
 /// Pause before a write is sent again that a rival's may be overtaking.
@@ -196,7 +196,7 @@ impl<N: Nats> Store<N> {
         Ok(entries.into_iter().map(|entry| (key(&entry), Stored::from(entry))).collect())
     }
 
-    /// Writes a key that nobody else writes. One try.
+    /// Writes a key that nobody else writes, unconditionally, with one try.
     ///
     /// # Errors
     /// See [`WriteError`].

@@ -25,6 +25,7 @@ use tracing::{debug, warn};
 use super::account::Account;
 use super::marks::Marks;
 use super::reminder::Reminder;
+use super::schedules::MARKER;
 use crate::clock::Clock;
 use crate::guards::{Guard, Guards as _};
 use crate::index::{Index, Wrote};
@@ -38,7 +39,7 @@ const RECONCILE: Duration = Duration::from_secs(5);
 /// Times in a row that the stream must hold too little: an expired value is replaced by a marker a moment later.
 const DIFFERENCES: u32 = 2;
 /// How long we may be cut off and still be shown what was deleted; markers last for an hour.
-const MARKERS_LAST: Duration = Duration::from_secs(45 * 60);
+const MARKERS_LAST: Duration = Duration::from_secs(MARKER.as_secs() - 15 * 60);
 /// How long the watch may take to show what the stream had when somebody asked whether everything is seen.
 const BEHIND: Duration = Duration::from_secs(1);
 /// Pause between checks of the stream.
@@ -228,7 +229,7 @@ impl<N: Nats> Follower<N> {
         if !self.is_all_there().await? {
             return Ok(None);
         }
-        self.index.is_whole(connects);
+        self.index.note_whole(connects);
         if begins_anew {
             self.connects = connects;
             *watch = self.read(Start::Sequence(self.seen + 1)).await?;
@@ -297,7 +298,7 @@ impl<N: Nats> Follower<N> {
     fn compare(&mut self, checks: &mut Checks, shown: u64) {
         let said = checks.said.take_if(|(state, _)| state.last_sequence <= shown);
         if let Some((state, asked)) = said {
-            self.index.is_fresh_at(asked);
+            self.index.note_fresh_at(asked);
             let agrees = self.account.agrees(&state, self.clock.now());
             checks.differences = if agrees { 0 } else { checks.differences + 1 };
         }

@@ -101,12 +101,12 @@ impl Writes {
         }
     }
 
-    /// Begins a write that is repeated until it succeeds; it is over when dropped.
+    /// Begins a write that is repeated until it succeeds. Dropping the result says that it has.
     pub fn insist(&self, place: OurStream) -> Insistent<'_> {
         Insistent { writes: self, place, has_failed: false }
     }
 
-    /// What fails, unless it may be over in a moment.
+    /// What is wrong with writes to a stream; `None` while it may be over in a moment.
     pub fn trouble(&self, place: OurStream) -> Option<Trouble> {
         let state = self.state(place);
         let failing = state.failing.as_ref()?;

@@ -59,7 +59,7 @@ impl Schedules {
             corrected: metric(
                 to,
                 "scheduler_records_corrected",
-                "Schedules whose times lay ahead of the time and that were planned again",
+                "Schedules that were planned again because their times lay in the future",
                 Counter::default(),
             ),
         }

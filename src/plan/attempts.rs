@@ -4,25 +4,22 @@ use chrono::{DateTime, Duration, Utc};
 use sha2::{Digest as _, Sha256};
 
 use super::wake::{abandoned, lost_at, spared_from};
-use super::{
-    Plan, REPLY_MARGIN, Terms, View, may_fire, room, room_since, waits_for_its_time, waits_until,
-};
+use super::{Plan, REPLY_MARGIN, Terms, View, may_begin_at, may_fire, room, room_since};
 use crate::moment::Moment as _;
 use crate::schedule::{
     Attempt, AttemptEvent, Delivery, DeliveryMode, Ending, Phase, Report, Schedule,
 };
-use crate::stored::Unknown;
 
 impl Plan {
     /// Ends attempts of a schedule whose workers are late.
-    pub(super) fn end_overdue(
+    pub(super) fn end_late_jobs(
         &mut self,
         schedule: &Schedule,
         now: DateTime<Utc>,
         view: &impl View,
     ) {
         for attempt in &mut self.schedule.attempts {
-            if let Some(report) = overdue(schedule, attempt, now, view) {
+            if let Some(report) = late_report(schedule, attempt, now, view) {
                 let end = AttemptEvent::End { by: view.me(), report: Box::new(report) };
                 // Ignored: only a running attempt can be overdue, and that can always end.
                 let _ = attempt.on(end);
@@ -82,17 +79,13 @@ impl Plan {
         let mut room = room(&self.schedule);
         let room_since = room_since(&self.schedule).max(view.group_room_since(schedule));
         for attempt in &mut self.schedule.attempts {
-            let Phase::Waiting { due_at } = *attempt.phase else { continue };
-            let due_at = waits_until(due_at, attempt.manual.as_deref(), halt);
-            let fires = waits_for_its_time(schedule, attempt.manual.as_deref())
-                && room > 0
-                && due_at <= now
-                && may_fire(schedule, &self.fire);
+            let Some(due_at) = may_begin_at(schedule, attempt, halt) else { continue };
+            let fires = room > 0 && due_at <= now && may_fire(schedule, &self.fire);
             let claim = AttemptEvent::Claim { by: view.me(), at: now, until: now.later(lease) };
             if fires && attempt.on(claim).is_ok() {
                 // Its place in the line may be that of an earlier one, which it has replaced.
-                let is_occurrence = attempt.number == 1 && attempt.manual.is_none();
-                let own = is_occurrence.then(|| schedule.due(attempt.scheduled_for).min(now));
+                let own =
+                    attempt.is_occurrence().then(|| schedule.due(attempt.scheduled_for).min(now));
                 let due_at = own.into_iter().chain(room_since).fold(due_at, DateTime::max);
                 self.due.push((attempt.execution_id, due_at));
                 attempt.token = token(schedule, attempt);
@@ -104,7 +97,7 @@ impl Plan {
 }
 
 /// The report that ends an attempt whose worker is late.
-fn overdue(
+fn late_report(
     schedule: &Schedule,
     attempt: &Attempt,
     now: DateTime<Utc>,
@@ -119,18 +112,8 @@ fn overdue(
         let seconds = heartbeat_seconds.unwrap_or(0);
         ("worker_lost", format!("nothing was heard of the worker for {seconds} s"))
     };
-    Some(Report {
-        ending: Ending::Failed,
-        at: now,
-        error_type: Some(error_type.to_owned()),
-        message: Some(message),
-        is_final: false,
-        uncertain: false,
-        response: None,
-        truncated: false,
-        by: None,
-        unknown: Unknown::default(),
-    })
+    let (error_type, message) = (Some(error_type.to_owned()), Some(message));
+    Some(Report { error_type, message, ..Report::new(Ending::Failed, now) })
 }
 
 /// What a worker must show to report: the schedule, so that its record can be found, and a part that cannot be guessed,

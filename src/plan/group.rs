@@ -6,13 +6,12 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{View, capacity, is_full, next_occurrence, room, waits_for_its_time, waits_until};
-use crate::schedule::{Attempt, Phase, Schedule};
+use super::{View, backfill_at, capacity, may_begin_at, next_occurrence, room};
+use crate::schedule::{Attempt, Schedule};
 
 /// How many more executions may be under way, behind those that are due and wait for a slot.
 pub(super) fn room_behind(schedule: &Schedule, now: DateTime<Utc>) -> usize {
-    let is_due =
-        |attempt: &&Attempt| matches!(&*attempt.phase, Phase::Waiting { due_at } if *due_at <= now);
+    let is_due = |attempt: &&Attempt| attempt.waits_until().is_some_and(|due_at| due_at <= now);
     let room = room(schedule);
     match schedule.spec.group {
         Some(_) => room.saturating_sub(schedule.attempts.iter().filter(is_due).count()),
@@ -22,8 +21,7 @@ pub(super) fn room_behind(schedule: &Schedule, now: DateTime<Utc>) -> usize {
 
 /// How many occurrences wait for a slot, or for one that does.
 fn waiting_for_slot(schedule: &Schedule) -> usize {
-    let waits =
-        |attempt: &&Attempt| attempt.number == 1 && matches!(*attempt.phase, Phase::Waiting { .. });
+    let waits = |attempt: &&Attempt| attempt.number == 1 && attempt.waits();
     match schedule.spec.group {
         Some(_) => schedule.attempts.iter().filter(waits).count(),
         None => 0,
@@ -48,21 +46,13 @@ pub fn wants_slot(schedule: &Schedule, view: &impl View) -> Option<Wanted> {
         return None;
     }
     let halt = view.halt();
-    let attempts = schedule.attempts.iter().filter_map(|attempt| match &*attempt.phase {
-        Phase::Waiting { due_at } => {
-            let waits = waits_for_its_time(schedule, attempt.manual.as_deref());
-            waits.then(|| waits_until(*due_at, attempt.manual.as_deref(), halt))
-        }
-        _ => None,
-    });
+    let attempts =
+        schedule.attempts.iter().filter_map(|attempt| may_begin_at(schedule, attempt, halt));
     let attempts = attempts.min().filter(|_| room(schedule) > 0);
     let next = next_occurrence(schedule).map(|next| schedule.due(next));
     let next = next.filter(|due| !halt.is_on(*due) && capacity(schedule) > 0);
     let since = attempts.into_iter().chain(next).min();
-    let has_backfill = schedule.backfill.is_some() && schedule.fires();
-    let is_open = !is_full(schedule) && capacity(schedule) > 0;
-    let backfill = (has_backfill && is_open).then(|| halt.until.max(DateTime::UNIX_EPOCH));
-    match (since, backfill) {
+    match (since, backfill_at(schedule, halt)) {
         (Some(since), Some(backfill)) if backfill < since => {
             Some(Wanted { at: backfill, since: None })
         }

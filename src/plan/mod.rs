@@ -33,8 +33,7 @@ use uuid::Uuid;
 
 use crate::moment::Moment as _;
 use crate::schedule::{
-    Attempt, CatchUp, DeliveryMode, Halt, Manual, Origin, Phase, Schedule, Sends, SkipCause,
-    SkippedRange, Status,
+    Attempt, CatchUp, DeliveryMode, Halt, Phase, Schedule, Sends, SkipCause, SkippedRange, Status,
 };
 use crate::trigger::Trigger;
 pub(crate) use attempts::lease_for;
@@ -179,7 +178,7 @@ pub fn plan(
     let (me, halt) = (view.me(), view.halt());
     let waits_for_slot = schedule.spec.group.is_some() && !terms.admitted;
     let claimed = Phase::Claimed { by: me, at: now, until: now.later(terms.lease) };
-    plan.end_overdue(schedule, now, view);
+    plan.end_late_jobs(schedule, now, view);
     plan.take_over(schedule, now, view, terms.lease);
     plan.take_up_waiting(schedule, now, view, terms);
     plan.skip_halted(trigger, halt, now, me);
@@ -199,8 +198,11 @@ pub fn plan(
             plan.go_on(trigger, next);
         }
     }
-    if !halt.is_on(now) && !waits_for_slot {
-        plan.backfill(trigger, &claimed);
+    if !waits_for_slot {
+        plan.backfill(trigger, now, halt, &claimed);
+    }
+    if plan.schedule.over_at().is_some_and(|at| at <= now) {
+        plan.schedule.end_if_over(now);
     }
     alerts::overdue(&mut plan.schedule, now, view);
     plan.schedule.purge |= purge_at(schedule, view).is_some_and(|at| at <= now);
@@ -220,17 +222,14 @@ fn purge_at(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> {
     Some(deleted_at.later(view.deleted_retention()))
 }
 
-/// Whether a waiting attempt is made when its time comes. A run by hand is made whatever the schedule itself does,
-/// unless the schedule is deleted.
-fn waits_for_its_time(schedule: &Schedule, manual: Option<&Manual>) -> bool {
-    let by_hand = manual.is_some_and(|manual| manual.origin == Origin::User);
-    schedule.fires() || (by_hand && schedule.status != Status::Deleted)
-}
-
-/// Until when a waiting attempt waits: it is due then, and all schedules are not paused, unless a user wants it made.
-fn waits_until(due_at: DateTime<Utc>, manual: Option<&Manual>, halt: Halt) -> DateTime<Utc> {
-    let by_hand = manual.is_some_and(|manual| manual.origin == Origin::User);
-    if by_hand { due_at } else { due_at.max(halt.until) }
+/// When a waiting attempt may be made, by its schedule and a pause of all schedules; `None` while the schedule does not
+/// fire. A run by hand waits for neither, but is not made once the schedule is deleted.
+fn may_begin_at(schedule: &Schedule, attempt: &Attempt, halt: Halt) -> Option<DateTime<Utc>> {
+    let due_at = attempt.waits_until()?;
+    if attempt.is_by_hand() {
+        return (schedule.status != Status::Deleted).then_some(due_at);
+    }
+    schedule.fires().then(|| due_at.max(halt.until))
 }
 
 /// The next occurrence to act on, unless the record is full or the occurrence has to wait for those before it.
@@ -238,6 +237,14 @@ fn next_occurrence(schedule: &Schedule) -> Option<DateTime<Utc>> {
     let acts = schedule.fires() && !is_full(schedule);
     let waits = schedule.spec.catch_up == CatchUp::All && capacity_in_order(schedule) == 0;
     schedule.next_run_at.filter(|_| acts && !waits)
+}
+
+/// When the rest of a backfill may go on, if there is room for it. Never while a calendar that the schedule names is
+/// missing: the remaining times are not known then.
+fn backfill_at(schedule: &Schedule, halt: Halt) -> Option<DateTime<Utc>> {
+    let is_left = schedule.backfill.is_some() && schedule.fires() && !schedule.lacks_calendar();
+    let has_room = !is_full(schedule) && capacity(schedule) > 0;
+    (is_left && has_room).then(|| halt.until.max(DateTime::UNIX_EPOCH))
 }
 
 /// How far ahead occurrences of a schedule are claimed: not at all if an occurrence may have to give way to the one
@@ -275,11 +282,16 @@ impl Plan {
         }
         let before = self.schedule.attempts.len();
         self.schedule.skip_due(trigger, halt.until.just_before(), SkipCause::Paused, me);
-        for attempt in &self.schedule.attempts[before..] {
-            if let Phase::Skipped { range, .. } = *attempt.phase {
-                self.skip.push((attempt.clone(), range));
-            }
-        }
+        self.tell_skips(before);
+    }
+
+    /// Adds what the attempts from index `first` on skip to what is to be written to the history.
+    fn tell_skips(&mut self, first: usize) {
+        let skips = self.schedule.attempts[first..].iter().filter_map(|attempt| {
+            let range = attempt.phase.range()?;
+            Some((attempt.clone(), range))
+        });
+        self.skip.extend(skips);
     }
 
     /// A plan whose write allows nothing.

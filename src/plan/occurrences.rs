@@ -5,13 +5,13 @@ use uuid::Uuid;
 
 use super::group::room_behind;
 use super::{
-    MAX_CATCH_UP, MAX_CLAIMED, ON_TIME, Plan, SCHEDULER, capacity, capacity_in_order,
+    MAX_CATCH_UP, MAX_CLAIMED, ON_TIME, Plan, SCHEDULER, backfill_at, capacity_in_order,
     claimed_count, is_full, is_under_way, may_fire, room, token,
 };
 use crate::moment::Moment as _;
 use crate::schedule::{
-    Attempt, AttemptEvent, Backfill, Cancel, CatchUp, Manual, Origin, Overlap, Phase, Refused,
-    SkipCause, SkippedRange,
+    Attempt, AttemptEvent, Backfill, Cancel, CatchUp, Halt, Manual, Origin, Overlap, Phase,
+    Refused, SkipCause, SkippedRange,
 };
 use crate::stored::Unknown;
 use crate::trigger::Trigger;
@@ -61,7 +61,7 @@ impl Plan {
         me: Uuid,
         claimed: Option<&Phase>,
     ) {
-        let skip = |cause| SkippedRange { cause, last: at, count: 1 };
+        let skip = |cause| SkippedRange::one(cause, at);
         let cancels = self.schedule.spec.overlap == Overlap::CancelOther;
         if room_behind(&self.schedule, now) == 0 && cancels {
             self.cancel_others(now, me);
@@ -76,10 +76,7 @@ impl Plan {
             }
             return;
         }
-        let buffered = |attempt: &Attempt| {
-            let waits = matches!(*attempt.phase, Phase::Waiting { .. });
-            waits && attempt.number == 1 && attempt.manual.is_none()
-        };
+        let buffered = |attempt: &Attempt| attempt.waits() && attempt.is_occurrence();
         let waiting = self.schedule.attempts.iter().filter(|one| buffered(one)).count();
         // One that waits for a slot of the group is in the way like one under way: another may wait behind it.
         let most = if room(&self.schedule) > 0 { 2 } else { 1 };
@@ -91,9 +88,8 @@ impl Plan {
             (Overlap::CancelOther, Some(older)) => {
                 let older = self.schedule.attempts.remove(older);
                 self.schedule.occurrence_count.take_back();
-                let last = older.scheduled_for;
-                let range = SkippedRange { cause: SkipCause::Overlap, last, count: 1 };
-                self.skip_range(last, range, me);
+                let former = older.scheduled_for;
+                self.skip_range(former, SkippedRange::one(SkipCause::Overlap, former), me);
                 // It has its place in the line for a slot.
                 match *older.phase {
                     Phase::Waiting { due_at } if self.schedule.spec.group.is_some() => {
@@ -165,15 +161,25 @@ impl Plan {
         self.schedule.next_run_at
     }
 
-    /// Claims occurrences of the past that a user asked for, as many as may be under way.
-    pub(super) fn backfill(&mut self, trigger: &Trigger, claimed: &Phase) {
+    /// Claims past occurrences that a user asked for, as many as may be under way. Calendars count as they are now: they may
+    /// have left a time out since it was asked for.
+    pub(super) fn backfill(
+        &mut self,
+        trigger: &Trigger,
+        now: DateTime<Utc>,
+        halt: Halt,
+        claimed: &Phase,
+    ) {
         while let Some(backfill) = self.schedule.backfill.clone()
-            && self.schedule.fires()
-            && !is_full(&self.schedule)
-            && capacity(&self.schedule) > 0
+            && backfill_at(&self.schedule, halt).is_some_and(|at| at <= now)
             && may_fire(&self.schedule, &self.fire)
         {
-            let at = backfill.next;
+            let next = trigger.next_after(backfill.next.just_before());
+            let Some(at) = next.filter(|next| *next <= backfill.until) else {
+                self.schedule.backfill = None;
+                self.schedule.end_if_over(now);
+                return;
+            };
             let manual = Manual {
                 payload: None,
                 correlation_id: backfill.correlation_id.clone(),
@@ -245,9 +251,9 @@ impl Plan {
 
     fn skip_range(&mut self, first: DateTime<Utc>, range: SkippedRange, me: Uuid) {
         let phase = Phase::Skipped { by: me, range };
-        let attempt = Attempt::new(self.schedule.id, first, 1, phase);
-        self.schedule.attempts.push(attempt.clone());
-        self.skip.push((attempt, range));
+        let before = self.schedule.attempts.len();
+        self.schedule.attempts.push(Attempt::new(self.schedule.id, first, 1, phase));
+        self.tell_skips(before);
     }
 }
 

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::{Plan, SCHEDULER};
 use crate::moment::Moment as _;
-use crate::schedule::{Author, Change, ChangeKind, Phase, Schedule, Status, execution_id};
+use crate::schedule::{Author, Change, ChangeKind, Schedule, Status, execution_id};
 use crate::trigger::Trigger;
 
 /// When a paused schedule is to be resumed.
@@ -52,10 +52,6 @@ pub(super) fn resume(
     let author = Author { actor: SCHEDULER, correlation_id };
     let change = Change::new(event_id, ChangeKind::Resumed, resumed, author, now, details);
     resumed.events.push(change);
-    for attempt in &resumed.attempts[before..] {
-        if let Phase::Skipped { range, .. } = *attempt.phase {
-            plan.skip.push((attempt.clone(), range));
-        }
-    }
+    plan.tell_skips(before);
     Some(plan)
 }

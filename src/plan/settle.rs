@@ -8,8 +8,8 @@ use super::{MAX_WAITING, SCHEDULER, alerts, room};
 use crate::execution::{Execution, ExecutionStatus};
 use crate::moment::Moment as _;
 use crate::schedule::{
-    Attempt, AttemptEvent, Author, Cancel, Change, ChangeKind, EndedOccurrence, Ending, Origin,
-    Phase, Schedule, Status, execution_id,
+    Attempt, AttemptEvent, Author, Cancel, Change, ChangeKind, EndedOccurrence, Ending, Phase,
+    Schedule, Status, execution_id,
 };
 use crate::stored::Unknown;
 
@@ -23,7 +23,7 @@ pub fn retry_at(
     now: DateTime<Utc>,
 ) -> Option<DateTime<Utc>> {
     let spec = &schedule.spec;
-    let waiting = |attempt: &&Attempt| matches!(*attempt.phase, Phase::Waiting { .. });
+    let waiting = |attempt: &&Attempt| attempt.waits();
     let too_many = schedule.attempts.iter().filter(waiting).count() >= MAX_WAITING;
     let is_final = error_type.is_some_and(|t| spec.retry.non_retryable.iter().any(|n| n == t));
     if number > u32::from(spec.max_retries) || too_many || is_final {
@@ -51,8 +51,7 @@ pub fn settle(schedule: &mut Schedule, ended: &Execution, followed: bool) -> boo
         schedule.let_go(ended.time);
     }
     let was_made = matches!(ended.status, ExecutionStatus::Success | ExecutionStatus::Failed);
-    let by_hand = attempt.manual.as_ref().is_some_and(|manual| manual.origin == Origin::User);
-    count(schedule, ended, by_hand);
+    count(schedule, ended, attempt.is_by_hand());
     let goes_on = ended.retry_at.is_some() || ended.status == ExecutionStatus::Corrected;
     // One of its former times says nothing of that which it has since.
     let is_former = schedule.next_run_at.is_some()

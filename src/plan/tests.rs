@@ -16,7 +16,7 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::execution::{Claim, ErrorType, Execution, ExecutionStatus, Outcome};
-use crate::schedule::{CreateSchedule, Ending, Rules, Writer, new_schedule};
+use crate::schedule::{CreateSchedule, Ending, Manual, Origin, Rules, Writer, new_schedule};
 use crate::stored::{Count, Unknown};
 
 /// What one instance knows, set by the test.

@@ -95,10 +95,8 @@ fn wake_besides(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> 
     let waits_for_slot = schedule.spec.group.is_some();
     let (room, halt) = (room(schedule), view.halt());
     let attempts = schedule.attempts.iter().filter_map(|attempt| match &*attempt.phase {
-        Phase::Waiting { due_at } => {
-            let may_begin = room > 0 && !waits_for_slot;
-            let waits = waits_for_its_time(schedule, attempt.manual.as_deref()) && may_begin;
-            waits.then(|| waits_until(*due_at, attempt.manual.as_deref(), halt))
+        Phase::Waiting { .. } => {
+            may_begin_at(schedule, attempt, halt).filter(|_| room > 0 && !waits_for_slot)
         }
         Phase::Claimed { by, .. }
         | Phase::Skipped { by, .. }
@@ -116,14 +114,10 @@ fn wake_besides(schedule: &Schedule, view: &impl View) -> Option<DateTime<Utc>> 
         Phase::Running { .. } => lost_at(attempt, view).map(|(at, _)| at),
         Phase::Skipped { .. } | Phase::Corrected { .. } | Phase::Reported { .. } => None,
     });
-    let backfill = schedule.backfill.as_ref().filter(|_| {
-        let acts = schedule.fires() && !is_full(schedule);
-        acts && capacity(schedule) > 0 && !waits_for_slot
-    });
-    let backfill = backfill.map(|_| halt.until.max(DateTime::UNIX_EPOCH));
+    let backfill = backfill_at(schedule, halt).filter(|_| !waits_for_slot);
     let overdue = alerts::overdue_at(schedule, view);
     let (resumed, purge) = (resume_at(schedule), purge_at(schedule, view));
-    let others = [backfill, resumed, overdue, purge].into_iter().flatten();
+    let others = [backfill, resumed, overdue, purge, schedule.over_at()].into_iter().flatten();
     attempts.chain(others).min()
 }
 

@@ -6,59 +6,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{Guarded, Payload, Pinned, write_instant};
+use super::{Guarded, Payload, Pinned, SkippedRange, write_instant};
 use crate::stored::{Unknown, Word, keeps_unknown};
 use crate::trace_context::TraceContext;
-
-/// Why an occurrence was not acted on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SkipCause {
-    /// No instance could act on it within its misfire grace.
-    Missed,
-    /// A later occurrence was due as well and stood for it.
-    Coalesced,
-    /// An earlier execution was still running.
-    Overlap,
-    /// Too many executions of the schedule were unsettled.
-    Limit,
-    /// The schedule was paused.
-    Paused,
-    /// The schedule's timing was changed before it was acted on.
-    Changed,
-    /// The schedule was deleted before it was acted on.
-    Deleted,
-    /// A cause that only a newer version knows.
-    #[serde(untagged)]
-    Other(Word),
-}
-
-impl SkipCause {
-    /// The name used in JSON and logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Missed => "missed",
-            Self::Coalesced => "coalesced",
-            Self::Overlap => "overlap",
-            Self::Limit => "limit",
-            Self::Paused => "paused",
-            Self::Changed => "changed",
-            Self::Deleted => "deleted",
-            Self::Other(word) => word.as_str(),
-        }
-    }
-}
-
-/// Consecutive occurrences skipped for one cause, kept as one entry however many they are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SkippedRange {
-    /// Why.
-    pub cause: SkipCause,
-    /// Nominal time of the last of them; the attempt's `scheduled_for` is the first.
-    pub last: DateTime<Utc>,
-    /// Number of occurrences.
-    pub count: u64,
-}
 
 /// How far an attempt has come.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -192,6 +142,24 @@ pub struct Report {
     pub unknown: Unknown,
 }
 
+impl Report {
+    /// A report of how and when an attempt ended, and nothing else.
+    pub fn new(ending: Ending, at: DateTime<Utc>) -> Self {
+        Self {
+            ending,
+            at,
+            error_type: None,
+            message: None,
+            is_final: false,
+            uncertain: false,
+            response: None,
+            truncated: false,
+            by: None,
+            unknown: Unknown::default(),
+        }
+    }
+}
+
 /// A request to stop an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
@@ -214,18 +182,8 @@ impl Cancel {
 
     /// The report on an attempt that was stopped at `at`.
     pub fn report(&self, at: DateTime<Utc>) -> Report {
-        Report {
-            ending: Ending::Cancelled,
-            at,
-            error_type: None,
-            message: self.reason.clone(),
-            is_final: true,
-            uncertain: false,
-            response: None,
-            truncated: false,
-            by: Some(self.by.clone()),
-            unknown: Unknown::default(),
-        }
+        let (message, by) = (self.reason.clone(), Some(self.by.clone()));
+        Report { message, is_final: true, by, ..Report::new(Ending::Cancelled, at) }
     }
 }
 
@@ -243,7 +201,7 @@ pub struct Attempt {
     /// How far the attempt has come.
     #[serde(flatten)]
     pub phase: Guarded<Phase>,
-    /// Set if a user asked for the attempt, instead of an occurrence of the schedule.
+    /// Set if the run is beside the schedule's own times: by hand, a backfill, or after another schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manual: Option<Box<Manual>>,
     /// For `job`: the token that the worker must show to report.
@@ -278,7 +236,7 @@ pub enum Origin {
     Other(Word),
 }
 
-/// What a user asked for when running a schedule by hand.
+/// A run beside a schedule's own times: where it came from, who asked for it, and with what.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(remote = "Self")]
 pub struct Manual {
@@ -308,6 +266,29 @@ impl Attempt {
     pub fn new(schedule: Uuid, scheduled_for: DateTime<Utc>, number: u32, phase: Phase) -> Self {
         let execution_id = execution_id(schedule, scheduled_for, number);
         Self::bare(execution_id, scheduled_for, number, phase, None)
+    }
+
+    /// When it is due, if it is waiting.
+    pub fn waits_until(&self) -> Option<DateTime<Utc>> {
+        match *self.phase {
+            Phase::Waiting { due_at } => Some(due_at),
+            _ => None,
+        }
+    }
+
+    /// Whether it waits to be made.
+    pub fn waits(&self) -> bool {
+        self.waits_until().is_some()
+    }
+
+    /// Whether a user asked for this run alone: it is made whatever the schedule itself does.
+    pub fn is_by_hand(&self) -> bool {
+        self.manual.as_ref().is_some_and(|manual| manual.origin == Origin::User)
+    }
+
+    /// Whether it is the first at one of the schedule's own times: neither a retry nor a run beside them.
+    pub fn is_occurrence(&self) -> bool {
+        self.number == 1 && self.manual.is_none()
     }
 
     /// An attempt beside the schedule's own times.
@@ -348,7 +329,7 @@ impl Attempt {
     /// The attempt after this one, which failed. It sends what the schedule says when the retry is claimed, but a
     /// payload of its own as this one did.
     pub fn retry(&self, schedule: Uuid, due_at: DateTime<Utc>) -> Self {
-        // The id of a run by hand is random, so the id of its retry is derived from it.
+        // The id of a run beside the schedule's own times does not follow from the schedule, so its retry's id is derived from it.
         let origin = if self.manual.is_some() { self.execution_id } else { schedule };
         let number = self.number + 1;
         let execution_id = execution_id(origin, self.scheduled_for, number);

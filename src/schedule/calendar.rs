@@ -19,7 +19,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::keyed::{Keyed as _, keyed, not_a_name};
-use super::{Author, Change, ChangeKind, FieldFault};
+use super::length::check_description;
+use super::{Author, Change, ChangeKind, FieldFault, instant};
 use crate::names::calendar_key;
 use crate::stored::{Unknown, keeps_unknown};
 use crate::trigger::Spans;
@@ -63,7 +64,7 @@ pub struct Calendar {
     /// Spans of time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spans: Vec<Span>,
-    /// Until when rules without an end were expanded, if a file had such rules.
+    /// The day up to which rules were expanded, if a file has rules that go on longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_until: Option<NaiveDate>,
     /// When it was created.
@@ -100,7 +101,7 @@ pub struct Content {
     pub days: Vec<Days>,
     /// Spans of time, sorted.
     pub spans: Vec<Span>,
-    /// Until when rules without an end were expanded.
+    /// The day up to which rules were expanded, if one goes on longer.
     pub known_until: Option<NaiveDate>,
 }
 
@@ -135,17 +136,21 @@ impl PutCalendar {
     /// Every fault of every field.
     pub fn content(&self, now: DateTime<Utc>) -> Result<Content, Vec<FieldFault>> {
         let mut faults = Vec::new();
+        check_description(self.description.as_deref(), &mut faults);
         let mut fault = |field: &str, reason: String| faults.push(FieldFault::new(field, reason));
         if let Some(reason) =
             self.name.as_deref().map_or(Some("is required".to_owned()), not_a_name)
         {
             fault("name", reason);
         }
-        if self.description.as_ref().is_some_and(|text| text.chars().count() > 1000) {
-            fault("description", "must have at most 1000 characters".to_owned());
-        }
         for (n, span) in self.spans.iter().flatten().enumerate() {
-            if span.end <= span.start {
+            for (name, at) in [("start", span.start), ("end", span.end)] {
+                if !instant::has_text(at) {
+                    fault(&format!("spans[{n}].{name}"), instant::RANGE.to_owned());
+                }
+            }
+            let whole = span.whole();
+            if whole.end <= whole.start {
                 fault(&format!("spans[{n}].end"), "must be later than start".to_owned());
             }
         }
@@ -159,7 +164,7 @@ impl PutCalendar {
             Some(text) => match ics::read(text, now) {
                 Ok(read) => {
                     days.extend(read.days);
-                    spans.extend(read.spans);
+                    spans.extend(read.spans.into_iter().map(Span::whole));
                     known_until = read.known_until;
                 }
                 Err(reason) => fault("ics", reason),
@@ -253,6 +258,29 @@ mod tests {
         let days: Vec<String> = (0..10_001).map(|n| format!("{:04}-01-01", n % 9000 + 1)).collect();
         let many = json!({ "name": "a", "days": days }).to_string();
         assert!(put(&many).unwrap_err()[0].starts_with("days: and spans must be at most 10000"));
+    }
+
+    #[test]
+    fn spans_are_what_can_be_shown_and_given_again() {
+        let body = |start: &str, end: &str| {
+            json!({ "name": "a", "spans": [{ "start": start, "end": end }] }).to_string()
+        };
+        let late = put(&body("2026-01-01T00:00:00Z", "+10000-01-01T00:00:00Z")).unwrap_err();
+        assert_eq!(late, ["spans[0].end: must lie in the years 0000 to 9999, by UTC"]);
+        let leap = put(&body("2026-01-01T00:00:00Z", "2026-01-01T00:00:60Z")).unwrap();
+        assert_eq!(leap.spans[0].end.to_string(), "2026-01-01 00:01:00 UTC");
+        // Nothing is left of it in whole milliseconds, or on clocks without leap seconds.
+        for (start, end) in [
+            ("2026-01-01T00:00:00.0001Z", "2026-01-01T00:00:00.0002Z"),
+            ("2026-01-01T23:59:60Z", "2026-01-02T00:00:00Z"),
+        ] {
+            let empty = put(&body(start, end)).unwrap_err();
+            assert_eq!(empty, ["spans[0].end: must be later than start"], "{start}");
+        }
+        let event = "BEGIN:VEVENT\nDTSTART;VALUE=DATE:99991231\nDURATION:P2D\nEND:VEVENT";
+        let file = format!("BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\n{event}\nEND:VCALENDAR\n");
+        let late = put(&json!({ "name": "a", "ics": file }).to_string()).unwrap_err();
+        assert!(late[0].starts_with("ics: line 5: DTSTART brings times that must lie"), "{late:?}");
     }
 
     #[test]

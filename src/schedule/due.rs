@@ -28,10 +28,9 @@ impl Schedule {
     /// due at its nominal time plus the schedule's jitter. A retry, or a run beside the schedule's own times,
     /// is claimed when it is due, and after that only the time of the claim is left.
     pub fn due_at(&self, attempt: &Attempt) -> DateTime<Utc> {
-        let is_occurrence = attempt.number == 1 && attempt.manual.is_none();
         match *attempt.phase {
             Phase::Waiting { due_at } => due_at,
-            _ if is_occurrence => {
+            _ if attempt.is_occurrence() => {
                 // The jitter as it was when the attempt was claimed.
                 let most = self.sends(attempt).jitter_seconds;
                 self.due_within(attempt.scheduled_for, most)

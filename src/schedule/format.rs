@@ -4,6 +4,13 @@ use super::GROUPS_NEED;
 use super::{CALENDARS_NEED, Schedule, Spec, Writer};
 use crate::stored::format;
 
+/// The format that says when a schedule fails or is overdue. Others would not note successes, and it would be overdue in
+/// spite of them.
+const ALERTS_NEED: u16 = 3;
+/// The format that resumes a schedule when its pause ends. Others would leave it paused, or leave the end of one pause to
+/// the next.
+const RESUMPTION_NEEDS: u16 = 2;
+
 impl Schedule {
     /// Notes the writer of the next revision, and its format.
     pub fn sign(&mut self, writer: Writer) {
@@ -25,15 +32,11 @@ impl Schedule {
         if self.spec.timing.has_calendars() {
             return CALENDARS_NEED;
         }
-        // Format 3 says when a schedule fails or is overdue. Others would not note successes, and it would be overdue in
-        // spite of them.
         let spec = &self.spec;
         if spec.expect_success_within_seconds.is_some() || spec.failing_after.get() > 1 {
-            return 3;
+            return ALERTS_NEED;
         }
-        // Format 2 resumes a schedule when its pause ends. Others would leave it paused, or leave the end of one pause
-        // to the next.
-        if self.resumption.is_some() { 2 } else { 1 }
+        if self.resumption.is_some() { RESUMPTION_NEEDS } else { 1 }
     }
 }
 

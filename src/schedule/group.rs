@@ -18,6 +18,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::keyed::{Keyed as _, keyed, not_a_name};
+use super::length::check_description;
 use super::{Author, Change, ChangeKind, FieldFault, Phase, Schedule};
 use crate::names::group_key;
 use crate::stored::{Unknown, keeps_unknown};
@@ -188,7 +189,7 @@ pub struct Bound {
 }
 
 impl PutGroup {
-    /// What the group is to be.
+    /// What the group is to be, checked.
     ///
     /// # Errors
     /// Every fault of every field.
@@ -208,9 +209,7 @@ impl PutGroup {
             }
             Some(_) => {}
         }
-        if self.description.as_ref().is_some_and(|text| text.chars().count() > 1000) {
-            fault("description", "must have at most 1000 characters".to_owned());
-        }
+        check_description(self.description.as_deref(), &mut faults);
         let description = self.description.clone().filter(|text| !text.is_empty());
         match faults.is_empty() {
             true => Ok(Bound { name, limit: limit.unwrap_or_default(), description }),

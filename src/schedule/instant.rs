@@ -115,8 +115,13 @@ fn text(at: DateTime<Utc>) -> Option<([u8; 30], usize)> {
     Some((text, length))
 }
 
+/// Whether it lies in the years that RFC 3339 can write.
+pub(super) fn has_text(at: DateTime<Utc>) -> bool {
+    YEARS.contains(&real(at).year())
+}
+
 /// Replaces second 60, which chrono keeps as such, by the second that follows it.
-fn real(at: DateTime<Utc>) -> DateTime<Utc> {
+pub(super) fn real(at: DateTime<Utc>) -> DateTime<Utc> {
     const SECOND: u32 = 1_000_000_000;
     match at.timestamp_subsec_nanos() {
         nanos if nanos < SECOND => at,

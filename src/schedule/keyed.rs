@@ -24,7 +24,7 @@ pub(super) const MOST_RECENT: usize = 32;
 /// Most events that wait to be announced.
 pub(super) const MOST_PENDING: usize = 32;
 
-/// The fields that all have.
+/// The fields that calendars, groups and reruns have in common.
 #[derive(Debug)]
 pub struct Head<'a> {
     /// The lowest format that may go by it.
@@ -45,7 +45,7 @@ pub struct Head<'a> {
     pub events: &'a [Change],
 }
 
-/// Those of the same fields that a change touches.
+/// The fields of [`Head`] that a change touches.
 #[derive(Debug)]
 pub struct HeadMut<'a> {
     pub(crate) format: &'a mut u16,
@@ -77,7 +77,7 @@ pub trait Keyed: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync 
     /// Reads a key's value.
     ///
     /// # Errors
-    /// Why it cannot be gone by.
+    /// Why it cannot be used.
     fn read(value: &[u8]) -> Result<Self, Damage> {
         let read: Self = serde_json::from_slice(value)?;
         let (needs, here) = (read.head().needs, format::supported());
@@ -145,7 +145,7 @@ pub trait Keyed: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync 
     }
 }
 
-/// Says where a type has the fields that all have.
+/// Implements [`Keyed`] for a type that has the common fields.
 macro_rules! keyed {
     ($type:ty, $kind:literal, needs $needs:expr, key $key:path) => {
         impl $crate::schedule::keyed::Keyed for $type {
@@ -246,7 +246,7 @@ impl<T: Keyed> Known<T> {
         all.filter(|held| held.has_news())
     }
 
-    /// Why one cannot be gone by.
+    /// Why one cannot be used.
     pub fn unreadable(&self, name: &str) -> Option<&str> {
         self.all.get(&T::key(name))?.held.as_ref()?.as_ref().err().map(String::as_str)
     }

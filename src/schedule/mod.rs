@@ -16,6 +16,7 @@ mod format;
 mod group;
 mod instant;
 pub(crate) mod keyed;
+mod length;
 mod life;
 mod mend;
 mod object;
@@ -30,6 +31,7 @@ mod recent;
 mod request;
 mod rules;
 mod size;
+mod skipped;
 mod standing;
 mod status;
 mod target;
@@ -45,13 +47,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::stored::{Count, Few, Kept, Shared, Unknown, keeps_unknown};
+use crate::stored::{Count, Few, Kept, Pooled, Unknown, keeps_unknown};
 use crate::trace_context::TraceContext;
 
 pub use after::{After, AfterFields, On};
-pub use attempt::{
-    Attempt, Cancel, Ending, Manual, Origin, Phase, Report, SkipCause, SkippedRange, execution_id,
-};
+pub use attempt::{Attempt, Cancel, Ending, Manual, Origin, Phase, Report, execution_id};
 pub use attempt_form::PhaseName;
 pub use calendar::{
     CALENDARS_NEED, Calendar, Calendars, Content, Days, MAX_BYTES as MAX_CALENDAR_BYTES,
@@ -81,6 +81,7 @@ pub use recent::{Fate, RecentChanges};
 pub use request::CreateSchedule;
 pub use rules::{Limits, MAX_TAGS, Rules};
 pub use size::{Room, TooLarge};
+pub use skipped::{SkipCause, SkippedRange};
 pub use standing::{Alerts, Standing};
 pub use status::{ScheduleType, Status};
 pub use target::{Target, TargetPattern};
@@ -97,15 +98,15 @@ pub struct Spec {
     /// 1 to 255 characters, unique per creator among schedules that are not deleted.
     pub name: Box<str>,
     /// At most 1000 characters.
-    pub description: Option<Shared<String>>,
+    pub description: Option<Pooled<String>>,
     /// When it fires.
-    pub timing: Shared<Timing>,
+    pub timing: Pooled<Timing>,
     /// The subject that commands are sent to.
     pub target_command: Target,
     /// The body of every command, byte for byte.
     pub command_payload: Payload,
     /// At most 20 tags.
-    pub tags: Shared<Vec<String>>,
+    pub tags: Pooled<Vec<String>>,
     /// 1 to 10; the higher priority goes first when many are due at once.
     pub priority: u8,
     /// Maximum number of attempts after the first, 0 to 10.
@@ -113,7 +114,7 @@ pub struct Spec {
     /// Seconds before the first retry; each further one waits twice as long.
     pub retry_delay_seconds: u32,
     /// How commands are sent.
-    pub delivery: Shared<Kept<Delivery>>,
+    pub delivery: Pooled<Kept<Delivery>>,
     /// How many seconds late an occurrence may be and still be acted on.
     pub misfire_grace_seconds: u32,
     /// What happens to late occurrences.
@@ -127,10 +128,10 @@ pub struct Spec {
     pub max_instances: u8,
     /// The concurrency group that its executions take slots of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub group: Option<Shared<String>>,
+    pub group: Option<Pooled<String>>,
     /// How failed attempts are retried.
     #[serde(default)]
-    pub retry: Shared<Kept<RetryPolicy>>,
+    pub retry: Pooled<Kept<RetryPolicy>>,
     /// Subject that the command is sent to when its last attempt has failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<Box<Target>>,
@@ -145,7 +146,7 @@ pub struct Spec {
     pub pause_on_failure: Option<NonZeroU16>,
     /// Who keeps it as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner: Option<Shared<String>>,
+    pub owner: Option<Pooled<String>>,
     /// Whether the payload has placeholders.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub payload_template: bool,
@@ -240,7 +241,7 @@ pub struct Schedule {
     /// False while a user has switched it off.
     pub is_active: bool,
     /// Why it is paused.
-    pub pause_reason: Option<Shared<String>>,
+    pub pause_reason: Option<Pooled<String>>,
     /// The end of its pause, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumption: Option<Box<Resumption>>,
@@ -283,13 +284,13 @@ pub struct Schedule {
     #[serde(serialize_with = "instant::write")]
     pub updated_at: DateTime<Utc>,
     /// The user who created it.
-    pub created_by: Shared<String>,
+    pub created_by: Pooled<String>,
     /// The user who last changed it.
-    pub updated_by: Option<Shared<String>>,
+    pub updated_by: Option<Pooled<String>>,
     /// When it was deleted.
     pub deleted_at: Option<Box<DateTime<Utc>>>,
     /// The user who deleted it.
-    pub deleted_by: Option<Shared<String>>,
+    pub deleted_by: Option<Pooled<String>>,
     /// Its status before it was deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_from: Option<Status>,
@@ -348,6 +349,11 @@ impl Schedule {
     /// Whether the schedule is there for users, has its name, and counts against its creator's limit: it is not deleted.
     pub fn is_live(&self) -> bool {
         self.status != Status::Deleted && !self.purge
+    }
+
+    /// Whether a calendar that it names was missing or unreadable when it was last planned: then it has no times.
+    pub fn lacks_calendar(&self) -> bool {
+        self.planned_with.contains(&Uuid::nil())
     }
 
     /// Whether occurrences of the schedule are acted on.

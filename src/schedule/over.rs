@@ -6,7 +6,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Finish, Schedule, ScheduleEvent, ScheduleType};
+use super::{Finish, Schedule, ScheduleEvent, ScheduleType, Status};
+use crate::moment::Moment as _;
 
 impl Schedule {
     /// Whether the schedule has had as many occurrences as it may.
@@ -18,6 +19,16 @@ impl Schedule {
     pub fn may_come_later(&self, now: DateTime<Utc>) -> bool {
         let timing = &self.spec.timing;
         timing.has_calendars() && !self.has_had_all() && timing.end_at.is_none_or(|end| end >= now)
+    }
+
+    /// When nothing more can come for a schedule that has nothing left to do: after its `end_at`, while its calendars leave
+    /// no time open until then.
+    pub(crate) fn over_at(&self) -> Option<DateTime<Utc>> {
+        let timing = &self.spec.timing;
+        let is_idle = self.next_run_at.is_none() && self.attempts.is_empty();
+        let waits = is_idle && self.backfill.is_none() && timing.has_calendars();
+        let end = timing.end_at.filter(|_| waits && self.status == Status::Active)?;
+        Some(end.later(chrono::Duration::milliseconds(1)))
     }
 
     /// How it ends, if nothing is left to do for it at `now` and nothing more can come.

@@ -14,7 +14,7 @@ pub const MAX_TAGS: usize = 20;
 /// Limits that an operator sets.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// How far ahead a `one_time` schedule may lie.
+    /// How far ahead `scheduled_at`, `start_at` and the end of a pause may lie.
     pub lookahead: Duration,
     /// Maximum number of schedules per creator that are not deleted.
     pub schedules_per_creator: usize,

@@ -133,7 +133,7 @@ impl Room {
         let (bytes, growth) = Self::least(new);
         // An attempt that is alone under way is claimed all the same: nothing else could end and make room
         // for it.
-        let under_way = |attempt: &&Attempt| !matches!(*attempt.phase, Phase::Waiting { .. });
+        let under_way = |attempt: &&Attempt| !attempt.waits();
         let is_alone = new.attempts.iter().filter(under_way).nth(1).is_none();
         let pin = if is_alone { 0 } else { self.pin(new) };
         bytes + growth + self.claims() + pin <= most

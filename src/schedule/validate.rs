@@ -10,11 +10,12 @@ use std::sync::Arc;
 use chrono::{DateTime, SecondsFormat, Utc};
 use uuid::Uuid;
 
-use checks::{check_delivery, check_length, check_number, check_tags, check_target, required_text};
+use checks::{check_delivery, check_number, check_tags, check_target, required_text};
 use edges::check_tag_edges;
 pub(crate) use edges::{check_edges, check_id};
 use spec::check_spec;
 
+use super::length::check_length;
 use super::timing::MAX_INTERVAL_SECONDS;
 use super::{
     CreateSchedule, Delivery, DeliveryMode, FieldFault, Guarded, MAX_PAYLOAD_BYTES, MAX_TAGS,
@@ -22,7 +23,7 @@ use super::{
     Timing, UpdateSchedule, Writer, template,
 };
 use crate::moment::Moment as _;
-use crate::stored::{Count, Few, Kept, Shared, Unknown};
+use crate::stored::{Count, Few, Kept, Pooled, Unknown};
 use crate::trigger::Trigger;
 
 /// Checks a request to create schedule `id` at `now` and makes its record.
@@ -163,7 +164,7 @@ pub fn apply_declaration(
 struct Wish {
     request: CreateSchedule,
     /// Its timing, if its times stay.
-    kept: Option<Shared<Timing>>,
+    kept: Option<Pooled<Timing>>,
     is_active: Option<bool>,
 }
 

@@ -12,7 +12,7 @@ pub struct Damage {
 }
 
 impl Damage {
-    /// Says in the log that what a key holds cannot be read, and what follows.
+    /// Logs that the value of a key cannot be read, and what follows from that.
     pub(crate) fn tell(&self, key: &str, revision: u64, follows: &str) {
         let Self { reason, cause } = self;
         tracing::error!(key, revision, reason, cause, "{follows}");

@@ -13,7 +13,7 @@ pub(crate) mod damage;
 mod few;
 pub(crate) mod format;
 mod kept;
-mod shared;
+mod pooled;
 mod unknown;
 mod word;
 
@@ -32,8 +32,8 @@ pub(crate) fn encode(value: &impl serde::Serialize) -> serde_json::Result<Vec<u8
 pub use count::Count;
 pub use few::Few;
 pub use kept::Kept;
-pub(crate) use shared::Pool;
-pub use shared::Shared;
+pub(crate) use pooled::Pool;
+pub use pooled::Pooled;
 pub use unknown::Unknown;
 pub(crate) use unknown::{Capture, keeps_unknown, write_behind};
 pub use word::Word;

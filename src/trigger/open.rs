@@ -52,12 +52,12 @@ impl Spans {
         Self(merged)
     }
 
-    /// All times that lie in any of them.
+    /// The union of several.
     pub fn of_all(all: impl IntoIterator<Item = Self>) -> Self {
         Self::merged(all.into_iter().flat_map(|spans| spans.0))
     }
 
-    /// What these spans have without the others.
+    /// These spans less the others.
     #[must_use]
     pub fn without(&self, others: &Self) -> Self {
         let mut left = Vec::with_capacity(self.0.len() + others.0.len());
@@ -84,7 +84,8 @@ impl Spans {
     }
 
     /// Whether an instant lies in one of them.
-    pub fn contain(&self, at: DateTime<Utc>) -> bool {
+    #[cfg(test)]
+    fn contain(&self, at: DateTime<Utc>) -> bool {
         self.ending_after(at).is_some_and(|(start, _)| *start <= at)
     }
 
@@ -111,7 +112,7 @@ impl Open {
         self.inner.clone().open(Arc::new(closed), self.calendars.clone())
     }
 
-    /// Each step leaves one span behind, so there are at most as many as there are spans.
+    /// The first occurrence after `after` that lies in a span. Each step of the loop leaves a span behind.
     pub(super) fn next_occurrence(&self, mut after: DateTime<Utc>) -> Option<Occurrence> {
         loop {
             let next = self.inner.next_occurrence(after)?;

@@ -20,7 +20,7 @@ const QUICK: TimeDelta = TimeDelta::milliseconds(500);
 const TAKEN_OVER: TimeDelta = TimeDelta::seconds(9);
 /// How long a creation may pursue its name, and then write its record.
 const CREATED_WITHIN: TimeDelta = TimeDelta::seconds(13);
-/// How long it may take until somebody notices that what he reads shows nothing.
+/// Time by which a reader has noticed that its stream shows it nothing.
 const NOTICED: TimeDelta = TimeDelta::seconds(35);
 
 /// A command is sent when it is due, or as soon as what was wrong allows.

@@ -290,7 +290,7 @@ impl Epoch {
         self.trigger.latest_at_or_before(at) == Some(at)
     }
 
-    /// The times of a range, if they are so many.
+    /// The times of a range, if there are exactly `count` of them.
     pub fn range(
         &self,
         first: DateTime<Utc>,
@@ -313,7 +313,7 @@ pub fn just_before(at: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 impl Story<'_> {
-    /// How it is called in what is found.
+    /// Its name in messages.
     pub fn name(&self) -> String {
         let name = self.changes.last().map(|change| change.event.name.as_str());
         format!("{} ({})", self.id, name.unwrap_or_default())

@@ -197,7 +197,7 @@ impl Nats {
         Some(serde_json::from_slice(&reply.payload).unwrap())
     }
 
-    /// Sends a request to who dies of it, and does not wait for the reply.
+    /// Sends a request that kills the instance that gets it, so there is no reply to wait for.
     pub fn ask_the_dying<'a>(&'a self, operation: &'a str, body: &'a Value) -> BoxFuture<'a, ()> {
         async move {
             let (subject, inbox) = (format!("cmd.scheduler.{operation}"), self.client.new_inbox());
@@ -420,7 +420,7 @@ pub fn binary() -> ServerBinary {
 /// Ports that nothing listens on, and that the system hands out to nobody: a server that starts again finds its own free.
 fn free_ports<const N: usize>() -> [u16; N] {
     const FIRST: u16 = 20_000;
-    const COUNT: u32 = 12_000;
+    const COUNT: u32 = 8_000;
     static NEXT: LazyLock<AtomicU32> = LazyLock::new(|| AtomicU32::new(rand::random()));
     let mut next = || FIRST + (NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) as u16;
     let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();

@@ -321,6 +321,18 @@ async fn lists_page_by_links_and_filter() {
     assert_eq!(seen, (0..7).map(|n| format!("n {n}")).collect::<Vec<_>>());
     let first = http.get(&back[0]).await;
     assert_eq!(first.body["data"][0]["name"], "n 0", "{back:?}");
+    for name in ["a", "b"] {
+        let day = json!({ "name": name, "days": ["2026-12-25"] });
+        nats.ask("calendar.put", day).await;
+        nats.ask("group.put", json!({ "name": name, "limit": 1 })).await;
+    }
+    for list in ["calendars", "groups", "audit"] {
+        let first = http.get(&format!("/api/v1/{list}?limit=1")).await.body;
+        let next = first["pagination"]["links"]["next"].as_str().map(str::to_owned);
+        let next = next.unwrap_or_else(|| panic!("{first}"));
+        let second = http.get(&next).await.body;
+        assert!(second["data"][0].is_object() && second["data"] != first["data"], "{second}");
+    }
     for (query, field, reason) in [
         ("name_contains=%ff", "name_contains", "must be percent-encoded UTF-8"),
         ("name_contains=50%", "name_contains", "must be percent-encoded UTF-8"),

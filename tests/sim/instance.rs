@@ -57,7 +57,7 @@ impl Instance {
         let background = CancellationToken::new();
         let is_begun = background.clone().drop_guard();
         let lines = Lines::open(nats.clone(), "commands".to_owned(), background.clone()).await;
-        health.connected(nats.clone());
+        health.note_connected(nats.clone());
         let answers = Answers::default();
         nats.tells(&answers);
         let ground = Ground {
@@ -84,8 +84,8 @@ impl Instance {
             stop.clone(),
         );
         // Requests are heard from the start: nothing here is a transport.
-        api.health.hears_requests(Some(nats));
-        api.health.runs();
+        api.health.note_hearing(Some(nats));
+        api.health.note_running();
         is_begun.disarm();
         Some(Self { api, stop, background, engine })
     }

@@ -15,8 +15,8 @@ use tokio::time::sleep;
 /// Number of servers.
 pub const SERVERS: usize = 3;
 /// Ports below the range that the system assigns to outgoing connections: nothing may take a server's port while it is
-/// down.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
+/// down. The clusters of other tests have those from 20,000 on.
+const PORTS: std::ops::Range<u16> = 28_000..32_000;
 /// Maximum time for a server to start: others are busy too.
 const START: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -100,9 +100,9 @@ impl Cluster {
     /// Freezes a server for a while.
     pub async fn freeze(&self, which: usize, time: Duration) {
         let server = self.servers[which].lock().await;
-        server.signal_stop().unwrap();
+        server.freeze().unwrap();
         sleep(time).await;
-        server.signal_cont().unwrap();
+        server.thaw().unwrap();
     }
 
     /// Makes another server lead a stream.
@@ -121,14 +121,14 @@ impl Cluster {
     pub async fn heals(&self, streams: &[&str]) {
         let started = Instant::now();
         for stream in streams {
-            while !self.is_whole(stream).await {
+            while !self.note_whole(stream).await {
                 assert!(started.elapsed() < PATIENCE, "{stream} does not become whole again");
                 sleep(Duration::from_millis(100)).await;
             }
         }
     }
 
-    async fn is_whole(&self, stream: &str) -> bool {
+    async fn note_whole(&self, stream: &str) -> bool {
         let subject = format!("$JS.API.STREAM.INFO.{stream}");
         let Ok(info) = self.client.request(subject, "".into()).await else { return false };
         let info: Value = serde_json::from_slice(&info.payload).unwrap_or_default();

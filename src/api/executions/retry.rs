@@ -277,7 +277,7 @@ fn own_payload(execution: &Execution) -> Result<&Payload, ApiError> {
     })
 }
 
-/// Says what to do about a command that never had a schedule, and does not say itself how it is sent.
+/// Replaces `not_found` for a command without a schedule whose settings an earlier version did not note.
 fn of_schedule(error: ApiError, execution: &Execution) -> ApiError {
     if error.code != Code::NotFound || execution.schedule_name != IMMEDIATE {
         return error;

@@ -24,7 +24,7 @@ impl Rights {
         self.0 & right(access) != 0
     }
 
-    /// Why they do not permit something.
+    /// The message of a refusal under these rights.
     pub(crate) fn refusal(self) -> &'static str {
         match self.0 {
             READ => "the token is for reading only",

@@ -91,7 +91,7 @@ impl Http {
         if let Some(api) = self.api.get() {
             api.version().hash(&mut hasher);
         }
-        let is_stopping = self.health.phase() == Stage::Stopping;
+        let is_stopping = self.health.stage() == Stage::Stopping;
         Pulse { version: hasher.finish(), is_stopping }
     }
 }

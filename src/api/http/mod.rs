@@ -54,7 +54,7 @@ pub(crate) use auth::Rights;
 use connections::Connection;
 pub(crate) use inside::Pulse;
 pub use probe_client::{ProbeError, ask_live};
-pub(crate) use request::{Kind, host, kinds, whole_body};
+pub(crate) use request::{Kind, host, is_same_origin, kinds, whole_body};
 use respond::{failure, success};
 use routes::{NO_IDS, routes};
 
@@ -242,7 +242,7 @@ impl Http {
         caller.permit.hold(permit, Some(Arc::clone(&self.waiting)));
         let under_way = self.under_way.token();
         // Shutdown announces the stop before it waits for the requests under way.
-        if self.health.phase() == Stage::Stopping {
+        if self.health.stage() == Stage::Stopping {
             return Err(self.unavailable(caller, operation, STOPPING));
         }
         let running = operation.run(api, caller, input);
@@ -275,7 +275,7 @@ impl Http {
 
     /// The operations, while they are answered.
     fn opened(&self, caller: &Caller, operation: &Operation) -> Result<&Arc<Api>, ApiError> {
-        if self.health.phase() == Stage::Stopping {
+        if self.health.stage() == Stage::Stopping {
             return Err(self.unavailable(caller, operation, STOPPING));
         }
         let starting = || self.unavailable(caller, operation, "the service is starting");
@@ -327,7 +327,9 @@ fn why_not(error: &std::io::Error) -> String {
             (dev: --http-port), or no HTTP with `off`"
                 .to_owned()
         }
-        ErrorKind::AddrNotAvailable => "it is no address of this machine; see API_HOST".to_owned(),
+        ErrorKind::AddrNotAvailable => {
+            "it is not an address of this machine; see API_HOST".to_owned()
+        }
         _ => format!("{error}; see API_HOST and API_PORT"),
     }
 }
@@ -342,14 +344,13 @@ pub(crate) async fn no_route(State(http): State<Arc<Http>>, request: Request) ->
 
 async fn no_method(State(http): State<Arc<Http>>, request: Request) -> Response {
     let (method, path) = (request.method(), request.uri().path());
-    let message = format!("{path} cannot be asked with {method}");
+    let message = format!("{path} does not support {method}");
     refuse(&http, &request, ApiError::new(Code::MethodNotAllowed, message))
 }
 
 fn refuse(http: &Http, request: &Request, error: ApiError) -> Response {
     let started = Instant::now();
-    let caller = request::caller("X-Created-By", request.headers());
-    let response = failure(error, &caller.unwrap_or_else(|_| Caller::anonymous()));
+    let response = failure(error, &request::caller_or_anonymous(request.headers()));
     http.count(request.method(), "unmatched", response.status(), started);
     response
 }

@@ -114,11 +114,11 @@ fn service_paths(
             "Whether it can be asked: not while it loads, stops, or cannot follow the schedules in NATS",
             true,
         ),
-        ("/health", "Whether something is the matter with it", true),
+        ("/health", "Whether the instance has problems that an operator should look at", true),
     ] {
-        let mut responses = json!({ "200": answer("It does.", &probe) });
+        let mut responses = json!({ "200": answer("The instance answers; `status` is `ok` or `degraded`.", &probe) });
         if may_fail {
-            responses["503"] = answer("It is not.", &probe);
+            responses["503"] = answer("It cannot be used now; `problems` say why.", &probe);
         }
         let described = json!({ "get": { "operationId": path.trim_start_matches('/'),
             "tags": ["service"], "summary": summary, "security": [], "responses": responses } });
@@ -230,15 +230,16 @@ fn headers(route: &Route, operation: &Operation, fields: &Map<String, Value>) ->
     for (name, text) in [
         (
             "X-Correlation-ID",
-            "Carried into commands, events, history and logs; drawn where it is absent.",
+            "Carried into commands, events, history and logs; generated if absent.",
         ),
-        ("X-Request-ID", "Sent back; drawn where it is absent."),
+        ("X-Request-ID", "Sent back; generated if absent."),
     ] {
         headers.push(header(name, text));
     }
     if operation.access.changes() {
         let schema = json!({ "type": "string" });
-        let text = "W3C Trace Context: passed on to commands. What is no such context is ignored.";
+        let text =
+            "W3C Trace Context: passed on to commands. A value in any other form is ignored.";
         headers.push(
             json!({ "name": "traceparent", "in": "header", "description": text, "schema": schema }),
         );
@@ -329,8 +330,7 @@ fn responses(
     };
     if status == 201 {
         let schema = json!({ "type": "string", "format": "uri-reference" });
-        success["headers"]["Location"] =
-            json!({ "description": "What was made.", "required": true, "schema": schema });
+        success["headers"]["Location"] = json!({ "description": "The path of what was created.", "required": true, "schema": schema });
     }
     let with_revision =
         (operation.reply_schema)(generator) == generator.subschema_for::<Reply<ScheduleView>>();
@@ -345,7 +345,7 @@ fn responses(
     may_be(400, "The request is malformed; `details` name fields and reasons.");
     may_be(401, "No token that is known was sent.");
     may_be(403, "The caller is not allowed to do this.");
-    may_be(404, "There is nothing by that id.");
+    may_be(404, "Nothing has that id or name.");
     may_be(500, "A fault of the service.");
     may_be(503, "NATS is out of reach, or the service starts, stops or is overloaded: try again.");
     if operation.access.changes() {
@@ -384,9 +384,9 @@ fn refusal(description: &str, error: &Value) -> Value {
 fn ids() -> Value {
     json!({
         "X-Request-ID": { "required": true, "schema": { "type": "string" },
-                          "description": "That of the request, or one drawn for it." },
+                          "description": "That of the request, or a generated one." },
         "X-Correlation-ID": { "required": true, "schema": { "type": "string" },
-                              "description": "That of the request, or one drawn for it." },
+                              "description": "That of the request, or a generated one." },
     })
 }
 

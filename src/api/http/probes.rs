@@ -11,7 +11,6 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::super::Caller;
 use super::super::error::ApiError;
 use super::super::operations::{Access, Answer};
 use super::respond::{failure, marked, success};
@@ -72,8 +71,7 @@ fn answer(
     problems: Vec<String>,
 ) -> Response {
     let started = Instant::now();
-    let caller = request::caller("X-Created-By", request.headers());
-    let caller = caller.unwrap_or_else(|_| Caller::anonymous());
+    let caller = request::caller_or_anonymous(request.headers());
     let probe = Probe { status, problems, version: env!("CARGO_PKG_VERSION") };
     let body = serde_json::to_vec(&probe).unwrap_or_default().into();
     let response = success(code, Answer { body, location: None, revision: None }, &caller);
@@ -103,8 +101,7 @@ impl Http {
         text: impl FnOnce() -> Body,
     ) -> Response {
         let started = Instant::now();
-        let caller = request::caller("X-Created-By", request.headers());
-        let caller = caller.unwrap_or_else(|_| Caller::anonymous());
+        let caller = request::caller_or_anonymous(request.headers());
         let response = match refused {
             Some(error) => failure(error, &caller),
             None => {

@@ -88,6 +88,11 @@ pub(super) fn caller(actor_header: &str, headers: &HeaderMap) -> Result<Caller, 
     })
 }
 
+/// The caller of what answers in any case: one whose headers are faulty is nobody.
+pub(super) fn caller_or_anonymous(headers: &HeaderMap) -> Caller {
+    caller("X-Created-By", headers).unwrap_or_else(|_| Caller::anonymous())
+}
+
 /// Collects the fields of a request from path, query and body.
 pub(super) async fn input(
     route: &Route,
@@ -302,14 +307,18 @@ pub(super) fn check_browser(
     if let Some(origin) = text(ORIGIN)
         && access.changes()
     {
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        let is_ours = authority.zip(host).is_some_and(|(from, to)| from.eq_ignore_ascii_case(to));
-        if !is_ours {
+        if !is_same_origin(origin, host) {
             let message = format!("a page of {origin} may not change anything here");
             return Err(ApiError::new(Code::Forbidden, message));
         }
     }
     if local_only { check_host(host) } else { Ok(()) }
+}
+
+/// Whether a page of this origin was sent from the host that a request is for.
+pub(crate) fn is_same_origin(origin: &str, host: Option<&str>) -> bool {
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    authority.zip(host).is_some_and(|(from, to)| from.eq_ignore_ascii_case(to))
 }
 
 /// The host that a request is for.

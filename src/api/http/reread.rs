@@ -54,11 +54,11 @@ impl Source {
         match contents.and_then(|contents| (self.take)(&contents)) {
             Ok(what) => {
                 info!(setting, "read again: {what}");
-                health.mended(setting);
+                health.note_mended(setting);
             }
             Err(reason) => {
                 warn!(setting, "cannot be used, and the previous content stays in force: {reason}");
-                health.broken(
+                health.note_broken(
                     setting,
                     format!("{setting}: {reason}; the previous content stays in force"),
                 );

@@ -19,8 +19,8 @@ const AFTER_LIMIT: HeaderValue = HeaderValue::from_static("60");
 /// `Retry-After` while NATS is unreachable or the service is starting, stopping or overloaded.
 const SOON: HeaderValue = HeaderValue::from_static("1");
 
-/// Maximum number of headers of a response.
-const MOST_HEADERS: usize = 10;
+/// Headers that room is made for at once.
+const ROOM_FOR_HEADERS: usize = 10;
 
 /// A success.
 pub(super) fn success(status: StatusCode, answer: Answer, caller: &Caller) -> Response {
@@ -66,7 +66,7 @@ pub(super) fn failure(error: ApiError, caller: &Caller) -> Response {
 fn whole(status: StatusCode, body: Body, caller: &Caller) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().reserve(MOST_HEADERS);
+    response.headers_mut().reserve(ROOM_FOR_HEADERS);
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     marked(response, caller)
 }

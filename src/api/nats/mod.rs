@@ -100,6 +100,6 @@ fn within(limit: usize, body: Bytes) -> Result<Bytes, ApiError> {
         return Ok(body);
     }
     let message =
-        format!("the reply has {} bytes, more than NATS takes: ask for fewer", body.len());
+        format!("the reply has {} bytes, more than NATS takes: ask for fewer items", body.len());
     Err(ApiError::new(Code::TooLarge, message))
 }

@@ -86,7 +86,7 @@ impl Requests {
             if stop.is_cancelled() {
                 break;
             }
-            self.api.health.hears_requests(None);
+            self.api.health.note_hearing(None);
             error!(connection = name, "the connection for requests is gone; making it anew");
             let again = async {
                 if since.elapsed() < LASTING {
@@ -171,7 +171,7 @@ impl Heard {
     /// Announces that requests are now heard.
     fn tell(&self, health: &Health) {
         health.load.set_unheard(health.clock.now());
-        health.hears_requests(Some(self.nats.clone()));
+        health.note_hearing(Some(self.nats.clone()));
     }
 }
 

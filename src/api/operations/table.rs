@@ -194,13 +194,13 @@ fn executions() -> Vec<Operation> {
 #[rustfmt::skip]
 fn reports() -> Vec<Operation> {
     vec![
-        operation!("execution.complete", Report, "X-Created-By", complete_execution, "A worker has done what a job command asked for", [
+        operation!("execution.complete", Report, "X-Created-By", complete_execution, "Report that a job is done", [
             post("/api/v1/executions/{execution_id}/complete")
         ]),
-        operation!("execution.fail", Report, "X-Created-By", fail_execution, "A worker has not done what a job command asked for", [
+        operation!("execution.fail", Report, "X-Created-By", fail_execution, "Report that a job has failed", [
             post("/api/v1/executions/{execution_id}/fail")
         ]),
-        operation!("execution.heartbeat", Report, "X-Created-By", heartbeat_execution, "A worker is still at it", [
+        operation!("execution.heartbeat", Report, "X-Created-By", heartbeat_execution, "Report that a job is still under way", [
             post("/api/v1/executions/{execution_id}/heartbeat")
         ]),
     ]
@@ -213,8 +213,8 @@ fn service() -> Vec<Operation> {
             get("/api/v1/audit").summary("Changes of schedules, newest first"),
             get("/api/v1/schedules/{schedule_id}/audit").variant("of_schedule").summary("Changes of a schedule, newest first")
         ]),
-        operation!("status", Read, "X-Created-By", status, "How the service is", [
-            get("/health/detailed").query(&["include_settings"]).summary("How the service is, with each of its parts")
+        operation!("status", Read, "X-Created-By", status, "Status of the service", [
+            get("/health/detailed").query(&["include_settings"]).summary("Status of the service and each of its parts")
         ]),
     ]
 }

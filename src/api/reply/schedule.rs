@@ -190,7 +190,7 @@ impl RecentExecution {
     /// What the history's index has of it.
     pub(crate) fn new(recent: &Recent) -> Self {
         let Recent { execution, status, scheduled_for_ms, measure } = *recent;
-        let is_range = matches!(status, ExecutionStatus::Skipped | ExecutionStatus::Corrected);
+        let is_range = status.is_range();
         Self {
             execution_id: execution,
             status,

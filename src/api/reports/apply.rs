@@ -29,15 +29,15 @@ impl News {
     }
 }
 
-/// Stops an attempt that was to be stopped once its command is sent, and whose worker is heard: so it has been sent.
-/// Returns whether it was so.
+/// Ends an attempt whose cancellation waits for its command to be sent: a report of its worker shows that it was sent.
+/// Returns whether it ended the attempt.
 pub(super) fn stop_if_asked(
     attempt: &mut Attempt,
-    change: &News,
+    news: &News,
     by: Uuid,
     now: DateTime<Utc>,
 ) -> bool {
-    let is_heard = matches!(change, News::Ends(_) | News::Lives(_));
+    let is_heard = matches!(news, News::Ends(_) | News::Lives(_));
     if !is_heard || !matches!(*attempt.phase, Phase::Claimed { .. }) {
         return false;
     }
@@ -48,13 +48,13 @@ pub(super) fn stop_if_asked(
 /// Applies a report to an attempt; returns whether a write is needed.
 pub(super) fn apply(
     attempt: &mut Attempt,
-    change: &News,
+    news: &News,
     delivery: &Delivery,
     by: Uuid,
     now: DateTime<Utc>,
 ) -> Result<bool, ApiError> {
     let id = attempt.execution_id;
-    let event = match change {
+    let event = match news {
         News::Ends(report) => AttemptEvent::End { by, report: report.clone() },
         News::Stops(cancel) => AttemptEvent::Stop { by, report: Box::new(cancel.report(now)) },
         News::Lives(progress) => AttemptEvent::Hear {
@@ -69,8 +69,8 @@ pub(super) fn apply(
         Ok(()) => return Ok(true),
         Err(refused) => refused,
     };
-    match (refused, change) {
-        (Refused::HasEnded(Some(ending)), change) if change.ending() == Some(ending) => Ok(false),
+    match (refused, news) {
+        (Refused::HasEnded(Some(ending)), news) if news.ending() == Some(ending) => Ok(false),
         (Refused::HasEnded(Some(ending)), _) => Err(has_ended(id, status_of(ending))),
         (Refused::HasEnded(None), _) => Err(has_ended(id, ExecutionStatus::Skipped)),
         (Refused::IsBeingSent, News::Stops(cancel)) if delivery.mode.takes_time() => {
@@ -115,21 +115,9 @@ pub(super) fn has_ended(id: Uuid, status: ExecutionStatus) -> ApiError {
 mod tests {
     use super::*;
     use crate::schedule::DeliveryMode;
-    use crate::stored::Unknown;
 
     fn success(at: DateTime<Utc>) -> Box<Report> {
-        Box::new(Report {
-            ending: Ending::Success,
-            at,
-            error_type: None,
-            message: None,
-            is_final: true,
-            uncertain: false,
-            response: None,
-            truncated: false,
-            by: None,
-            unknown: Unknown::default(),
-        })
+        Box::new(Report { is_final: true, ..Report::new(Ending::Success, at) })
     }
 
     #[test]

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::super::Api;
 use super::super::reply::Warning;
-use crate::jetstream::deliver::Kept;
+use crate::jetstream::deliver::KeptByStream;
 use crate::port::Nats;
 use crate::schedule::{Attempt, DeliveryMode, Schedule, SkipCause};
 
@@ -21,9 +21,9 @@ impl<N: Nats> Api<N> {
     /// Warning about a target that cannot work now. It is allowed, since a stream may be added or changed later.
     pub(crate) async fn target_warning(&self, schedule: &Schedule) -> Option<Warning> {
         let target = schedule.spec.target_command.as_str();
-        let kept = self.delivery.kept(target).await;
+        let kept = self.sender.kept(target).await;
         let (code, message) = match (schedule.spec.delivery.mode, kept) {
-            (DeliveryMode::Publish | DeliveryMode::Job, Kept::No) => (
+            (DeliveryMode::Publish | DeliveryMode::Job, KeptByStream::No) => (
                 "no_stream",
                 format!(
                     "no stream captures {target}, so its executions will fail with no_stream: add \
@@ -31,7 +31,7 @@ impl<N: Nats> Api<N> {
                      request or core"
                 ),
             ),
-            (DeliveryMode::Request, Kept::Yes) => (
+            (DeliveryMode::Request, KeptByStream::Yes) => (
                 "captured",
                 format!(
                     "a stream captures {target} and will answer each request before any worker, so \
@@ -55,10 +55,10 @@ impl<N: Nats> Api<N> {
     fn expects_too_soon(&self, schedule: &Schedule) -> Option<Warning> {
         let within = schedule.spec.expect_success_within_seconds.map(NonZeroU32::get)?;
         let coming = self.coming(schedule, schedule, LOOKED_AT)?;
-        // With jitter they are due later than at their nominal times.
-        let times = if coming.due.is_empty() { coming.occurrences } else { coming.due };
-        let gaps = times.windows(2).map(|pair| (pair[1] - pair[0], pair[0]));
+        let gaps = coming.occurrences.windows(2).map(|pair| (pair[1] - pair[0], pair[0]));
         let (gap, from) = gaps.max_by_key(|(gap, from)| (*gap, std::cmp::Reverse(*from)))?;
+        // One day the second is due as late as its jitter allows, and the first at its nominal time.
+        let gap = gap + TimeDelta::seconds(schedule.spec.timing.jitter_seconds.into());
         (gap > TimeDelta::seconds(within.into())).then(|| Warning {
             code: "expected_too_soon".to_owned(),
             field: "expect_success_within_seconds".to_owned(),

@@ -89,8 +89,9 @@ impl Applied {
 const MOST_SHOWN: u64 = 100;
 
 impl<N: Nats> Api<N> {
-    /// Makes the schedule of a creator and a name what the request says. Whether it is paused, its counters and its
-    /// history stay, and whether it is switched off if the request does not say it; the same content again writes nothing and runs nothing, even if its time has passed.
+    /// Creates or updates the schedule that a creator has under a name, so that it is what the request says. Its pause,
+    /// counters and history stay, and so does `is_active` unless the request gives it. The same content again writes
+    /// nothing and runs nothing, even if its time has passed.
     ///
     /// # Errors
     /// `invalid`, `too_large`, `limit_exceeded`, `conflict`, `unavailable`; `not_allowed` if its record cannot be read.

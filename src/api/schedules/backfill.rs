@@ -26,7 +26,7 @@ which_fields! { request {
         /// Required: the first instant of the span.
         #[serde(deserialize_with = "instant_field")]
         pub from: Option<DateTime<Utc>>,
-        /// Required: the last instant of the span, not in the future.
+        /// The last instant of the span, not in the future; default now.
         #[serde(deserialize_with = "instant_field")]
         pub to: Option<DateTime<Utc>>,
         /// Only report what would be run; default false.
@@ -107,14 +107,11 @@ fn check_span(
 ) -> Result<(DateTime<Utc>, DateTime<Utc>), ApiError> {
     let mut faults = Vec::new();
     let mut fault = |field: &str, reason: &str| faults.push(FieldFault::new(field, reason));
-    let (Some(from), Some(to)) = (request.from, request.to) else {
-        for (field, given) in [("from", request.from), ("to", request.to)] {
-            if given.is_none() {
-                fault(field, "is required");
-            }
-        }
-        return Err(faults.into());
-    };
+    let to = request.to.unwrap_or(now);
+    let from = request.from.unwrap_or_else(|| {
+        fault("from", "is required");
+        to
+    });
     if to > now {
         fault("to", "must not be in the future");
     }

@@ -16,8 +16,8 @@ use crate::index::{At, Entry};
 use crate::port::Nats;
 use crate::schedule::declared::which_fields;
 use crate::schedule::{
-    AttemptEvent, Author, Cancel, ChangeKind, FieldFault, Phase, Schedule, ScheduleEvent,
-    ScheduleType, SkipCause, Status, check_edges,
+    AttemptEvent, Author, Cancel, ChangeKind, FieldFault, Schedule, ScheduleEvent, ScheduleType,
+    SkipCause, Status, check_edges,
 };
 
 which_fields! { request {
@@ -170,7 +170,7 @@ fn mark_deleted(schedule: &mut Schedule, now: DateTime<Utc>, actor: &str, by: Uu
     let reason = Some("the schedule was deleted".to_owned());
     let cancel = Cancel::new(actor.to_owned(), reason);
     for attempt in &mut schedule.attempts {
-        if matches!(*attempt.phase, Phase::Waiting { .. }) {
+        if attempt.waits() {
             let report = Box::new(cancel.report(now));
             let _ = attempt.on(AttemptEvent::Stop { by, report });
         }

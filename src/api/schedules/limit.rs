@@ -7,7 +7,7 @@
 //!
 //! When two create at once, the later one counts the earlier one, by its reservation or by its record, so together they
 //! never exceed the limit. A crash leaves behind a reservation that counts until it is [`ORPHAN_AFTER`] old. The next
-//! request that meets the limit then fences and removes it, as [`super::names`] describes.
+//! request that meets the limit then fences and removes it, as [`super::reservations`] describes.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::super::Api;
 use super::super::error::{ApiError, Code};
 use super::coming::Coming;
 use super::reservations::{ORPHAN_AFTER, Reserved};
-use crate::index::{ComingSchedule, Sight};
+use crate::index::{ReservedName, Sight};
 use crate::jetstream::WriteError;
 use crate::names::name_key;
 use crate::port::Nats;
@@ -88,9 +88,9 @@ impl<N: Nats> Api<N> {
     }
 
     /// Removes a reservation that seems to be left behind; returns whether this changed the index.
-    async fn remove_orphan(&self, orphan: &ComingSchedule, sight: Sight) -> Result<bool, ApiError> {
+    async fn remove_orphan(&self, orphan: &ReservedName, sight: Sight) -> Result<bool, ApiError> {
         let key = &orphan.key;
-        let ComingSchedule { revision, first, ref unknown, .. } = *orphan;
+        let ReservedName { revision, first, ref unknown, .. } = *orphan;
         let reserved = Reserved { at: sight.at(revision), first, unknown: unknown.clone() };
         let at = match self.fence(key, orphan.schedule, &reserved, None).await {
             Ok(Some(at)) => at,

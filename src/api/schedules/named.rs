@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
 use super::super::{Api, Caller, Checked};
-use super::read::PATIENCE;
+use super::read::CAUGHT_UP_WITHIN;
 use crate::index::Reservation;
 use crate::names::name_key;
 use crate::port::Nats;
@@ -144,7 +144,7 @@ impl<N: Nats> Api<N> {
         creator: &str,
         name: &str,
     ) -> Result<Option<Uuid>, ApiError> {
-        if self.has_caught_up(PATIENCE).await?
+        if self.has_caught_up(CAUGHT_UP_WITHIN).await?
             && let Some(id) = self.index.named(creator, name)
         {
             return Ok(Some(id));
@@ -165,7 +165,7 @@ impl<N: Nats> Api<N> {
 
     /// The only schedule of that name that was deleted softly.
     async fn deleted_named(&self, creator: &str, name: &str) -> Result<Uuid, ApiError> {
-        if !self.has_caught_up(PATIENCE).await? {
+        if !self.has_caught_up(CAUGHT_UP_WITHIN).await? {
             return Err(ApiError::behind());
         }
         let mut found = block_in_place(|| self.index.deleted_named(creator, name, NAMESAKES + 1));

@@ -31,7 +31,7 @@ use uuid::Uuid;
 use super::super::error::{ApiError, Code};
 use super::super::reply::Warning;
 use super::super::{Api, Caller};
-use super::reservations::{PATIENCE, PAUSE};
+use super::reservations::{NAME_WITHIN, PAUSE};
 use crate::failpoint::failpoint;
 use crate::index::At;
 use crate::jetstream::WriteError;
@@ -144,7 +144,7 @@ impl<N: Nats> Api<N> {
         deed: &D,
     ) -> Result<Once<D::Made>, ApiError> {
         let memo_key = once_key(&key.user, &key.text);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + NAME_WITHIN;
         loop {
             let (known, mut at) = self.read_memo(&memo_key).await?;
             let (memo, found) = match known {
@@ -298,7 +298,7 @@ pub(in crate::api) fn repeated(what: &str) -> Warning {
 
 /// Refuses a key that another request had.
 pub(in crate::api) fn used_otherwise(key: &str) -> ApiError {
-    let message = format!("idempotency_key {key:?} was used for another request within a day");
+    let message = format!("idempotency_key {key:?} was already used for another request");
     let mut error = ApiError::new(Code::NotAllowed, message);
     error.details = vec![FieldFault::new("idempotency_key", "was used for another request")];
     error

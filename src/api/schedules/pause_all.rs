@@ -15,8 +15,6 @@
 //!
 //! An instance of an earlier version ignores the key. So none may be heard when all are paused.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,20 +22,14 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::super::error::{ApiError, Code};
+use super::super::honoured;
 use super::super::reply::{Reply, Warning};
 use super::super::{Api, CHANGE_TRIES, Caller, WRITE_PATIENCE};
-use super::limit::SEEN_WITHIN;
 use super::preview::shown;
-use crate::guards::{Guard, Guards as _};
 use crate::jetstream::WriteError;
-use crate::load::{About, Instances};
+use crate::load::About;
 use crate::port::Nats;
 use crate::schedule::{PAUSE_ALL_NEEDS, PausesOfAll, Schedule, instant_field};
-
-/// How long to wait for other instances: longer than it takes until one that is silent counts as gone.
-const CONFIRMED_WITHIN: Duration = Duration::from_secs(7);
-/// Interval between looks at what they say.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// A request to pause all schedules at once.
 #[serde_with::skip_serializing_none]
@@ -67,7 +59,7 @@ pub struct AllPaused {
     /// Since when.
     #[serde(default)]
     pub since: Option<DateTime<Utc>>,
-    /// When the pause ends by itself, or ended.
+    /// When the pause ends by itself.
     #[serde(default)]
     pub resume_at: Option<DateTime<Utc>>,
     /// Who paused them.
@@ -123,14 +115,14 @@ impl<N: Nats> Api<N> {
         caller.permit.waits();
         let asked = Instant::now();
         let unconfirmed = self.honoured_by_all(revision, PAUSE_ALL_NEEDS).await;
-        let armed_until = (self.members)().all.into_values().filter_map(|about| about.armed_until);
-        self.let_pass(armed_until.max()).await;
+        self.let_armed_pass().await;
         let resume_at = request.resume_at.map(shown);
         tracing::warn!(paused_by = actor, reason, resume_at, "all schedules paused");
         let waited_ms = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
         let mut reply =
             Reply::new(AllPaused::of(&pauses, self.clock.now()), caller).waited(waited_ms);
-        reply.warnings.extend(unconfirmed.iter().map(not_confirmed));
+        let not_yet = "it fires nothing more; ask again to wait for it";
+        reply.warnings.extend(honoured::warnings(&unconfirmed, not_yet));
         reply.data.unconfirmed = unconfirmed;
         Ok(reply)
     }
@@ -150,7 +142,7 @@ impl<N: Nats> Api<N> {
         let (pauses, _) = self
             .change_pauses(|pauses, event_id, now| match pauses.resume(event_id, now, author) {
                 true => Ok(()),
-                false => Err(ApiError::new(Code::NotAllowed, "not all schedules are paused")),
+                false => Err(ApiError::new(Code::NotAllowed, "no pause of all schedules is on")),
             })
             .await?;
         tracing::warn!(resumed_by = actor, "the pause of all schedules is lifted");
@@ -174,7 +166,7 @@ impl<N: Nats> Api<N> {
         let pause = known.current(self.clock.now())?;
         let by = &pause.paused_by;
         let until = pause.until.map_or_else(
-            || "until schedule.resume_all".to_owned(),
+            || "until schedule.resume_all lifts the pause".to_owned(),
             |until| format!("until {}", shown(until)),
         );
         Some(Warning {
@@ -210,8 +202,7 @@ impl<N: Nats> Api<N> {
             match self.store.write_pauses(&pauses, at, deadline).await {
                 Ok(revision) => {
                     // Then a request that comes next finds it.
-                    let seen = self.index.until_seen(revision);
-                    let _ = tokio::time::timeout(SEEN_WITHIN, seen).await;
+                    self.wait_until_seen(revision).await;
                     return Ok((pauses, revision));
                 }
                 Err(WriteError::Conflict) => {}
@@ -236,33 +227,4 @@ impl<N: Nats> Api<N> {
         let all = (self.members)().all;
         all.into_iter().find(|(_, about)| about.acts_on < PAUSE_ALL_NEEDS)
     }
-
-    /// Waits until every instance that is heard, and knows a format, claims by this revision or a later one; returns those
-    /// that do not say so in time.
-    pub(in crate::api) async fn honoured_by_all(&self, revision: u64, knows: u16) -> Vec<Uuid> {
-        let deadline = Instant::now() + CONFIRMED_WITHIN;
-        loop {
-            let Instances { all, is_settled } = (self.members)();
-            // One that does not know all instances answers for those that it does not hear.
-            let late = |instance, about: &About| {
-                about.honours < revision || (instance == self.instance && !is_settled)
-            };
-            let late = all
-                .into_iter()
-                .filter(|(instance, about)| about.acts_on >= knows && late(*instance, about));
-            let late: Vec<Uuid> = late.map(|(instance, _)| instance).collect();
-            let is_over = late.is_empty() || Instant::now() >= deadline;
-            if is_over || !N::Guards::hold(Guard::Honoured) {
-                return late;
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-}
-
-fn not_confirmed(instance: &Uuid) -> Warning {
-    let message = format!(
-        "instance {instance} runs and has not said yet that it fires nothing more; ask again to wait for it"
-    );
-    Warning { code: "unconfirmed".to_owned(), field: String::new(), message }
 }

@@ -19,7 +19,7 @@ use crate::schedule::Schedule;
 use crate::schedule::declared::which_fields;
 
 /// Maximum time for memory to catch up.
-pub(super) const PATIENCE: Duration = Duration::from_millis(200);
+pub(super) const CAUGHT_UP_WITHIN: Duration = Duration::from_millis(200);
 /// Number of rendered schedules that are kept.
 const KEPT: usize = 1024;
 
@@ -52,10 +52,10 @@ impl JsonSchema for ShownSchedule {
 /// Rendered forms of schedules requested lately: a client that watches a schedule requests it again and again, and most
 /// of the work of an answer is to serialize it. Of two schedules in the same slot, the later one stays.
 #[derive(Debug)]
-pub struct RecentlyShown(Box<[Mutex<Option<Kept>>]>);
+pub struct RecentlyShown(Box<[Mutex<Option<Rendered>>]>);
 
 #[derive(Debug)]
-struct Kept {
+struct Rendered {
     id: Uuid,
     /// Revision in the bucket: every write of the record moves it.
     revision: u64,
@@ -80,7 +80,7 @@ impl RecentlyShown {
             return Ok(kept.shown.clone());
         }
         let shown = ShownSchedule::new(&entry.schedule)?;
-        *place() = Some(Kept { id, revision, shown: shown.clone() });
+        *place() = Some(Rendered { id, revision, shown: shown.clone() });
         Ok(shown)
     }
 }
@@ -114,7 +114,7 @@ impl<N: Nats> Api<N> {
     /// A schedule from memory, once memory has caught up with the stream's leader; nothing if it is better to ask the
     /// leader.
     async fn current(&self, id: Uuid) -> Result<Option<Arc<Entry>>, ApiError> {
-        if !self.has_caught_up(PATIENCE).await? {
+        if !self.has_caught_up(CAUGHT_UP_WITHIN).await? {
             return Ok(None);
         }
         Ok(self.index.get(id).filter(|entry| !entry.schedule.purge))
@@ -127,7 +127,7 @@ impl<N: Nats> Api<N> {
     }
 
     /// Waits until memory shows a change.
-    pub(in crate::api) async fn sees(&self, revision: u64) {
+    pub(in crate::api) async fn wait_until_seen(&self, revision: u64) {
         let _ = self.index.sees(revision, SEEN_WITHIN).await;
     }
 

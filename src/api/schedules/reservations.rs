@@ -47,7 +47,7 @@ use crate::stored::Unknown;
 /// Age at which a reservation without a record counts as left behind by a crash.
 pub(super) const ORPHAN_AFTER: Duration = Duration::from_secs(10);
 /// How long to pursue a name or a write with an unknown outcome.
-pub(super) const PATIENCE: Duration = Duration::from_secs(12);
+pub(super) const NAME_WITHIN: Duration = Duration::from_secs(12);
 /// Pause between looks at a name that somebody else is about to use.
 pub(super) const PAUSE: Duration = Duration::from_millis(25);
 
@@ -82,14 +82,14 @@ impl<N: Nats> Api<N> {
     ///
     /// # Errors
     /// `already_exists`, `limit_exceeded`, `unavailable`; `conflict` if another request that creates the same schedule
-    /// came between, or if others want its name for longer than [`PATIENCE`].
+    /// came between, or if others want its name for longer than [`NAME_WITHIN`].
     pub(super) async fn store_new(
         &self,
         schedule: Schedule,
         shared: bool,
     ) -> Result<(Schedule, u64), ApiError> {
         let value = self.store.encode(&schedule)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + NAME_WITHIN;
         loop {
             let reserved = self.reserve_name(&schedule, 0).await?;
             failpoint("after_reserve");
@@ -174,7 +174,7 @@ impl<N: Nats> Api<N> {
         since: u64,
     ) -> Result<Reserved, ApiError> {
         let key = &name_key(&schedule.created_by, &schedule.spec.name);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + NAME_WITHIN;
         let (mut expected, mut first, mut unknown) = (0, None, Unknown::default());
         let mut sight = self.store.sight();
         loop {
@@ -321,7 +321,7 @@ impl<N: Nats> Api<N> {
             .map_err(|error| WriteError::Refused(error.to_string()))?;
         let is_ours =
             |stored: &[u8]| Reservation::read(Some(stored)).is_some_and(|now| now == reservation);
-        let (place, deadline) = (Condition { key, at, ttl: None }, Instant::now() + PATIENCE);
+        let (place, deadline) = (Condition { key, at, ttl: None }, Instant::now() + NAME_WITHIN);
         let write = self.store.write_key(place, |_| Ok(value.clone()), is_ours, deadline);
         let Written { revision, sight, .. } = write.await?;
         Ok(sight.at(revision))

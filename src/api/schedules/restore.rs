@@ -51,6 +51,8 @@ impl<N: Nats> Api<N> {
         tracing::info!(schedule_id = %id, restored_by = actor, "schedule restored");
         let mut reply = Reply::schedule(&schedule, caller);
         reply.warnings.extend(self.timing_warnings(&schedule));
+        reply.warnings.extend(self.all_paused_warning());
+        reply.warnings.extend(self.target_warning(&schedule).await);
         Ok(reply)
     }
 

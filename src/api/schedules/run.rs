@@ -40,7 +40,7 @@ pub(in crate::api) struct Run {
     verbatim: bool,
     /// How long to wait for the outcome, in milliseconds.
     pub(in crate::api) wait_ms: u64,
-    /// By what the request is known if it is sent again.
+    /// Identifies the request if it is sent again.
     pub(in crate::api) key: Option<Key>,
 }
 
@@ -72,7 +72,7 @@ impl Run {
         Self { schedule_id, manual, verbatim: false, wait_ms: 0, key: None }
     }
 
-    /// What is asked for.
+    /// The run as the record holds it.
     pub(in crate::api) fn manual(self) -> Manual {
         self.manual
     }

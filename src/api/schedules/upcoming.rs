@@ -189,7 +189,7 @@ fn check(
         return Err(faults.into());
     }
     // Times before now are over, but for those that are within their jitter.
-    let first = request.from.filter(|from| cursor.is_none() && *from > now);
+    let first = Some(from).filter(|from| *from > now);
     Ok(Asked { first, from, to, after: cursor.map(|cursor| (cursor.at, cursor.id)), limit })
 }
 
@@ -215,7 +215,7 @@ impl UpcomingOccurrence {
 }
 
 impl Cursor {
-    /// Reads a cursor, if one of a span that a request may have.
+    /// Reads a cursor; nothing if its span is not one that a request may have.
     fn read(text: &str) -> Option<Self> {
         let cursor: Self = cursor::read(text)?;
         let is_span = cursor.from <= cursor.to && cursor.to <= last_instant();

@@ -50,7 +50,7 @@ macro_rules! screens {
 }
 
 screens! {
-    /// How it is now.
+    /// The overview: what runs, what comes, what failed.
     now: now::write;
     /// A list of schedules.
     schedules: schedules::write;
@@ -80,6 +80,6 @@ screens! {
     calendars: calendars::write;
     /// Concurrency groups, or one.
     groups: groups::write;
-    /// How the service is.
+    /// Status of the service.
     system: system::write;
 }

@@ -17,6 +17,8 @@ use crate::dashboard::visit::{Read, Visitor};
 
 /// Days within which the next occurrences are looked for; the operation takes no more than 31.
 const DAYS: i64 = 30;
+/// Most executions under way that are listed.
+pub(super) const RUNNING: u64 = 20;
 /// Executions whose lateness is plotted.
 const LATELY: u64 = 60;
 
@@ -28,7 +30,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         |hours| (visitor.now - TimeDelta::hours(hours)).to_rfc3339_opts(SecondsFormat::Secs, true);
     let (status, running, coming, failed, statistics, lately) = tokio::join!(
         visitor.read("status", json!({})),
-        visitor.read("execution.running", json!({ "limit": 20 })),
+        visitor.read("execution.running", json!({ "limit": RUNNING })),
         visitor.read("schedule.upcoming", json!({ "limit": 20, "to": ago(-24 * DAYS) })),
         visitor.read(
             "execution.list",
@@ -53,7 +55,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         }
         section #running data-live {
             h2 { "Running" }
-            (running_table(visitor, &running))
+            (running_table(visitor, &running, "/executions?status=running"))
         }
         div.beside {
             section #next data-live { h2 { "Next" } (next(visitor, &coming)) }
@@ -63,7 +65,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
     page::show(visitor, "Now", body).await
 }
 
-/// All in a sentence.
+/// The state of the service in one sentence.
 fn state(status: &Read, failed: &Read) -> Markup {
     let status = match status {
         Ok(reply) => &reply["data"],
@@ -101,7 +103,7 @@ fn state(status: &Read, failed: &Read) -> Markup {
     }
 }
 
-/// For who comes here first.
+/// What a service without schedules shows.
 fn first(visitor: &Visitor<'_>) -> Markup {
     html! {
         section.box {
@@ -180,7 +182,7 @@ pub(super) fn lateness(lately: &Read) -> Markup {
 }
 
 /// What runs, as a table.
-pub(super) fn running_table(visitor: &Visitor<'_>, running: &Read) -> Markup {
+pub(super) fn running_table(visitor: &Visitor<'_>, running: &Read, all: &str) -> Markup {
     let reply = match running {
         Ok(reply) => reply,
         Err(error) => return refusal(error),
@@ -218,7 +220,7 @@ pub(super) fn running_table(visitor: &Visitor<'_>, running: &Read) -> Markup {
                 }
             }
         } }
-        @if reply["pagination"].count("total") > 20 { p { a href="/executions?status=running" { (reply["pagination"].count("total")) " in all" } } }
+        @if reply["pagination"].count("total") > RUNNING { p { a href=(all) { (reply["pagination"].count("total")) " in all" } } }
     }
 }
 

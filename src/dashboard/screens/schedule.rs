@@ -4,7 +4,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::now::{lateness, running_table};
+use super::now::{RUNNING, lateness, running_table};
 use super::schedules::{next, standing};
 use crate::dashboard::json::Look as _;
 use crate::dashboard::page::{self, failure, refusal};
@@ -47,7 +47,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
         visitor.read("schedule.preview", of(json!({ "count": 10 }))),
         // Those of one schedule lie apart, each in another file of the server.
         visitor.soon("execution.list", of(json!({ "limit": ROWS }))),
-        visitor.read("execution.running", of(json!({ "include_pending": true, "limit": 20 }))),
+        visitor.read("execution.running", of(json!({ "include_pending": true, "limit": RUNNING }))),
         visitor.read(
             "execution.stats",
             of(json!({ "time_window_hours": 24, "bucket_seconds": 1800 }))
@@ -83,7 +83,7 @@ pub(super) async fn write(visitor: &Visitor<'_>) -> Response {
                 h2 { "Lateness" } (when_read(visitor, executions.as_ref(), lateness))
             }
         }
-        section #running data-live { h2 { "Under way" } (running_table(visitor, &running)) }
+        section #running data-live { h2 { "Under way" } (running_table(visitor, &running, &format!("/executions?schedule_id={id}&status=running"))) }
         section #history data-live {
             h2 { "History" }
             (when_read(visitor, executions.as_ref(), |executions| history(visitor, executions, zone)))

@@ -40,7 +40,7 @@ async fn a_started_server_greets_with_jetstream() {
 async fn a_stopped_server_leaves_by_itself_even_when_it_was_frozen() {
     let store = tempfile::tempdir().unwrap();
     let mut server = start(&store).await;
-    server.signal_stop().unwrap();
+    server.freeze().unwrap();
     assert!(server.stop().await);
     assert!(!is_alive(server.pid()));
 }
@@ -62,11 +62,11 @@ async fn a_killed_server_comes_back_on_the_same_port() {
 async fn a_frozen_server_does_not_greet_until_it_goes_on() {
     let store = tempfile::tempdir().unwrap();
     let server = start(&store).await;
-    server.signal_stop().unwrap();
+    server.freeze().unwrap();
     // A signal takes effect in its own time, thread by thread.
     let frozen = async { while answers(&server).await {} };
     timeout(Duration::from_secs(10), frozen).await.unwrap();
-    server.signal_cont().unwrap();
+    server.thaw().unwrap();
     assert!(answers(&server).await);
 }
 

@@ -14,14 +14,14 @@ use uuid::Uuid;
 use super::{Core, Outlook};
 use crate::index::Entry;
 use crate::plan::{plan, wake_at, wants_slot};
-use crate::stored::Shared;
+use crate::stored::Pooled;
 
 /// A place in the order: priority, since when it is due, and which schedule.
 type Place = (Reverse<u8>, DateTime<Utc>, Uuid);
 
 /// A schedule that waits for a slot.
 pub(super) struct Waits {
-    group: Shared<String>,
+    group: Pooled<String>,
     place: Place,
     /// Since when it is its turn, if it is.
     admitted: Option<DateTime<Utc>>,
@@ -91,7 +91,7 @@ impl<A> Core<A> {
         line.map(|(_, _, id)| *id).filter(|id| !is_held(id)).take(count).collect()
     }
 
-    fn join_line(&mut self, group: &Shared<String>, place: Place) {
+    fn join_line(&mut self, group: &Pooled<String>, place: Place) {
         let id = place.2;
         let stands = self.table.get(id).and_then(|state| state.waits.as_ref());
         if stands.is_some_and(|waits| waits.group == *group && waits.place == place) {

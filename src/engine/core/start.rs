@@ -86,30 +86,12 @@ impl<A> Core<A> {
             let due = Reverse(turn.at);
             return self.queue(Ready { priority: SKIPPING, due, id, lane: Lane::Skips });
         }
-        let mut lane = Lane::Fast;
-        if let Some(turn) = turn {
-            if !self.may_claim {
-                self.state(id).not_before = Some(now + UNSURE);
-                return self.look(id, now, outlook);
-            }
-            if self.is_special(&entry.schedule) && !renews {
-                let admitted = self.admitted_since(id).is_some();
-                let sendings = Sendings::of(entry, admitted, now, outlook);
-                if let Some(later) = self.must_wait(entry, &sendings, now, outlook) {
-                    self.state(id).not_before = Some(later);
-                    self.pass_over(id);
-                    self.clear_overdue(id);
-                    return self.look(id, now, outlook);
-                }
-                if sendings.asks {
-                    lane = Lane::Request;
-                }
-            }
-            self.note_due(entry, turn.due, now, outlook);
-        } else if !settles {
-            // Another instance was quicker.
-            return self.look(id, now, outlook);
-        }
+        let lane = match turn {
+            Some(turn) => self.enter_lane(entry, turn.due, renews, now, outlook),
+            None => settles.then_some(Lane::Fast),
+        };
+        // It has to wait, or another instance was quicker.
+        let Some(lane) = lane else { return self.look(id, now, outlook) };
         // What has ended does not wait for a place among the requests: others wait for it to be settled.
         let has_place = lane == Lane::Fast || !settles || self.lanes.is_free(lane);
         let again = match (turn, next) {
@@ -130,6 +112,39 @@ impl<A> Core<A> {
         let priority = SETTLING.saturating_add(turn.map_or(0, |_| spec.priority));
         let due = Reverse(turn.map_or(timer, |turn| turn.at));
         self.queue(Ready { priority, due, id, lane });
+    }
+
+    /// Chooses the lane of a schedule whose turn has come, and notes that it is due. If it has to wait for something else,
+    /// notes until when, and returns `None`.
+    fn enter_lane(
+        &mut self,
+        entry: &Entry,
+        due: DateTime<Utc>,
+        renews: bool,
+        now: DateTime<Utc>,
+        outlook: &impl Outlook,
+    ) -> Option<Lane> {
+        let id = entry.schedule.id;
+        if !self.may_claim {
+            self.state(id).not_before = Some(now + UNSURE);
+            return None;
+        }
+        let mut lane = Lane::Fast;
+        if self.is_special(&entry.schedule) && !renews {
+            let admitted = self.admitted_since(id).is_some();
+            let sendings = Sendings::of(entry, admitted, now, outlook);
+            if let Some(later) = self.must_wait(entry, &sendings, now, outlook) {
+                self.state(id).not_before = Some(later);
+                self.pass_over(id);
+                self.clear_overdue(id);
+                return None;
+            }
+            if sendings.asks {
+                lane = Lane::Request;
+            }
+        }
+        self.note_due(entry, due, now, outlook);
+        Some(lane)
     }
 
     /// Whether a schedule has nothing to do by `now` but to write what a pause of all has skipped.

@@ -24,17 +24,17 @@ impl<N: Nats> ToTarget<'_, N> {
     pub(super) async fn earlier_copy(&self, since: DateTime<Utc>) -> Earlier {
         let unknown = || Earlier::Unknown("the stream does not say whether it has it".to_owned());
         let subject = self.publication.subject;
-        let age = (self.delivery.clock.now() - since).to_std().unwrap_or_default();
-        if age < LONG / 2 && self.delivery.routes.drops_copies(subject) {
+        let age = (self.sender.clock.now() - since).to_std().unwrap_or_default();
+        if age < LONG / 2 && self.sender.routes.drops_copies(subject) {
             return Earlier::Remembered;
         }
-        let route = self.delivery.routes.of(subject, Instant::now(), None).await;
+        let route = self.sender.routes.of(subject, Instant::now(), None).await;
         let (name, stored) = match route {
             Route::Stream { name, stored } => (name, stored),
             Route::Nowhere | Route::Elsewhere | Route::Denied => return Earlier::Remembered,
             Route::MayNotAsk | Route::Unknown => return unknown(),
         };
-        let Ok(info) = self.delivery.nats.info(&name).await else {
+        let Ok(info) = self.sender.nats.info(&name).await else {
             return unknown();
         };
         let config = &info.config;
@@ -72,7 +72,7 @@ impl<N: Nats> ToTarget<'_, N> {
         {
             return Some(subject.to_owned());
         }
-        match self.delivery.routes.trace(subject).await {
+        match self.sender.routes.trace(subject).await {
             Traced::Stream { name, stored } if name == config.name => Some(stored),
             _ => None,
         }
@@ -88,7 +88,7 @@ impl<N: Nats> ToTarget<'_, N> {
         let start = since - CLOCKS_DIFFER;
         let (from, filter) = (Start::Time(start), subject.unwrap_or_default());
         let what = Reading { from, filter, headers_only: true };
-        let (mut entries, pending) = self.delivery.nats.read(stream, what).await.ok()?;
+        let (mut entries, pending) = self.sender.nats.read(stream, what).await.ok()?;
         if pending == 0 {
             return Some(false);
         }
@@ -113,7 +113,7 @@ impl<N: Nats> ToTarget<'_, N> {
         state: &State,
     ) -> Option<bool> {
         let (start, subjects) = (since - CLOCKS_DIFFER, subject.as_deref().unwrap_or(">"));
-        let next = |sequence| self.delivery.nats.next(stream, subjects, sequence);
+        let next = |sequence| self.sender.nats.next(stream, subjects, sequence);
         let (mut before, mut from) = (state.first_sequence, state.last_sequence + 1);
         while before < from {
             let middle = before + (from - before) / 2;

@@ -16,7 +16,7 @@ use async_nats::{HeaderMap, Message as Answer, StatusCode};
 use tracing::debug;
 
 use super::reply::replied;
-use super::{Command, Delivery, TrustLost, not_allowed};
+use super::{Command, CommandSender, TrustLost, not_allowed};
 use crate::execution::{ErrorType, Outcome};
 use crate::failpoint;
 use crate::jetstream::lines::{Line, Message, Reply, Unhanded, while_trusted};
@@ -57,7 +57,7 @@ enum Came {
     Nothing,
 }
 
-impl<N: Nats> Delivery<N> {
+impl<N: Nats> CommandSender<N> {
     pub(super) async fn request(
         &self,
         how: &schedule::Delivery,

@@ -85,7 +85,7 @@ impl<N: Nats> ToTarget<'_, N> {
     ) -> Sent {
         let (mut lost, mut is_lost) = (pin!(over.line.lost(may)), false);
         let (mut look, mut copies) = (sent + SILENT, 0);
-        let (subject, routes) = (self.publication.subject, &self.delivery.routes);
+        let (subject, routes) = (self.publication.subject, &self.sender.routes);
         let verdict = loop {
             tokio::select! {
                 biased;
@@ -127,7 +127,7 @@ impl<N: Nats> ToTarget<'_, N> {
                 Heard::Stranger => None,
             };
             if let Some(ack) = &ack
-                && self.delivery.routes.proves(publication.subject, &ack.stream)
+                && self.sender.routes.proves(publication.subject, &ack.stream)
             {
                 return verdict(ack);
             }
@@ -146,7 +146,7 @@ impl<N: Nats> ToTarget<'_, N> {
     async fn doubt(&self, sent: Instant, ack: Option<&Ack>) -> Option<Sent> {
         let by = ack.map(|ack| ack.stream.as_str());
         loop {
-            let route = self.delivery.routes.of(self.publication.subject, sent, by).await;
+            let route = self.sender.routes.of(self.publication.subject, sent, by).await;
             match (&route, ack) {
                 (Route::Stream { name, .. }, Some(ack)) if *name == ack.stream => {
                     return Some(verdict(ack));
@@ -174,12 +174,12 @@ impl<N: Nats> ToTarget<'_, N> {
 
     /// Whether a stream that the server does not name for the target has the message all the same.
     async fn holds(&self, ack: &Ack, route: &Route) -> Held {
-        let Self { delivery, publication, .. } = self;
-        let held = delivery.routes.holds(&ack.stream, ack.sequence, &publication.id).await;
+        let Self { sender, publication, .. } = self;
+        let held = sender.routes.holds(&ack.stream, ack.sequence, &publication.id).await;
         // If the server names another stream, a stranger's word alone is not enough.
         let unverified = matches!(held, Held::Unreadable) && !matches!(route, Route::Stream { .. });
         if matches!(held, Held::Yes) || unverified {
-            delivery.routes.trust(publication.subject, &ack.stream, !unverified);
+            sender.routes.trust(publication.subject, &ack.stream, !unverified);
             return Held::Yes;
         }
         held
@@ -187,7 +187,7 @@ impl<N: Nats> ToTarget<'_, N> {
 
     /// Decides what it means that nobody listens on the target, not even a stream.
     async fn nobody(&self, sent: Instant) -> Sent {
-        match self.delivery.routes.of(self.publication.subject, sent, None).await {
+        match self.sender.routes.of(self.publication.subject, sent, None).await {
             Route::Nowhere | Route::Elsewhere => Sent::NoStream { heard: false },
             Route::Denied => Sent::Denied,
             Route::Stream { .. } | Route::MayNotAsk | Route::Unknown => {
@@ -198,7 +198,7 @@ impl<N: Nats> ToTarget<'_, N> {
 
     /// Decides what it means that no stream's answer came.
     async fn unanswered(&self, sent: Instant, heard_others: bool) -> Sent {
-        match self.delivery.routes.of(self.publication.subject, sent, None).await {
+        match self.sender.routes.of(self.publication.subject, sent, None).await {
             // The server names the subject after a mapping, so nothing linked the refusal to ours.
             Route::Denied => Sent::Denied,
             Route::Nowhere => Sent::NoStream { heard: true },

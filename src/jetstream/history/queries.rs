@@ -304,7 +304,7 @@ impl<N: Nats> History<N> {
 
     /// Takes a place among those who wait for the outcome of an execution; `None` if too many do.
     pub fn await_outcome(&self, execution: Uuid) -> Option<Waiter> {
-        self.mirror.index.awaited.join(execution)
+        self.mirror.index.waiters.join(execution)
     }
 
     /// Waits for the final event of an execution; asks nothing of NATS until there is one. `None` if the stream has
@@ -318,7 +318,7 @@ impl<N: Nats> History<N> {
             waiter.told().await;
         }
         // Many may be woken at once. (The semaphore is never closed.)
-        let _fetch = self.mirror.index.awaited.fetches.acquire().await;
+        let _fetch = self.mirror.index.waiters.fetches.acquire().await;
         Ok(self.get(id).await?.filter(|execution| execution.status.is_final()))
     }
 

@@ -1,4 +1,4 @@
-//! Whether a reader still shows what its stream holds.
+//! Notices when the reader of a stream shows nothing any more, without an error.
 
 /// Checks in a row, each finding nothing shown of what was there at the one before, after which the reader counts as
 /// silent. A reader can fall silent without an error, and an instance that takes an attempt over waits for what it

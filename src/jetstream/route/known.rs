@@ -13,7 +13,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(30);
 /// Most remembered subjects whose stream does not cover them with its own subjects.
 const MAX_EXACT: usize = 10_000;
 
-/// What is known of a stream.
+/// What a stream has said of itself, as far as is known.
 #[derive(Default)]
 pub(super) struct Stream {
     /// Its subjects, with wildcards.
@@ -29,6 +29,10 @@ impl Stream {
         let drops_copies = !config.no_ack && config.duplicate_window >= LONG;
         Self { patterns: config.subjects, drops_copies, asked: Some(asked) }
     }
+
+    fn covers(&self, subject: &str) -> bool {
+        self.patterns.iter().any(|pattern| names::covers(pattern, subject))
+    }
 }
 
 #[derive(Default)]
@@ -41,13 +45,13 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn proves(&self, subject: &str, stream: &str) -> bool {
-        let covered = |known: &Stream| known.patterns.iter().any(|p| names::covers(p, subject));
+        let covered = |known: &Stream| known.covers(subject);
         self.streams.get(stream).is_some_and(covered)
             || self.exact.get(subject).is_some_and(|known| known == stream)
     }
 
     pub(super) fn stream_of(&self, subject: &str) -> Option<&String> {
-        let covered = |known: &Stream| known.patterns.iter().any(|p| names::covers(p, subject));
+        let covered = |known: &Stream| known.covers(subject);
         let known = self.exact.get(subject);
         known.or_else(|| {
             let mut streams = self.streams.iter();
@@ -71,7 +75,7 @@ impl Known {
     pub(super) fn learn(&mut self, subject: &str, name: &str, said: Option<Stream>) {
         let before = self.streams.remove(name);
         let stream = said.or(before).unwrap_or_default();
-        self.streams.retain(|_, known| !known.patterns.iter().any(|p| names::covers(p, subject)));
+        self.streams.retain(|_, known| !known.covers(subject));
         self.exact.remove(subject);
         self.streams.insert(name.to_owned(), stream);
         if !self.proves(subject, name) {

@@ -1,4 +1,4 @@
-//! What is kept between two looks at the stream.
+//! What the watch remembers from one comparison with the stream to the next.
 
 use std::time::Duration;
 

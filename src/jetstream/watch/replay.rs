@@ -33,7 +33,7 @@ impl<N: Nats> Follower<N> {
             self.index.clear();
         }
         self.is_lost = false;
-        self.index.is_whole(self.connects);
+        self.index.note_whole(self.connects);
         self.marks.clear();
         self.created = Some(info.created);
         self.seen = 0;
@@ -78,7 +78,7 @@ impl<N: Nats> Follower<N> {
         self.seen = self.seen.max(info.state.last_sequence);
         self.index.saw(self.seen);
         self.index.retain(&shown, self.seen);
-        self.index.is_fresh_at(started);
+        self.index.note_fresh_at(started);
         let before = mem::replace(&mut self.account, account);
         let vanished = before.schedules_unknown_to(&self.account);
         let was_cut_off = mem::take(&mut self.was_cut_off);

@@ -1,28 +1,25 @@
 //! `calendar`: named sets of days and spans that schedules leave out or keep to.
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use nats_scheduler::client::{
     CalendarView, Days, DeleteCalendar, ListCalendars, PutCalendar, Span,
 };
+use std::path::PathBuf;
 
+use super::changes::tell_warnings;
 use super::completion::Name;
 use super::failure::{Exit, Failure};
 use super::input;
+use super::keyed::subcommands;
 use super::moment::exact;
 use super::options::{Options, With};
 use super::output::table::{Cell, Column, column, text, wide};
 use super::output::{Listed, Output};
 use super::reads::{Page, at, show_page};
 use super::session::Session;
-use super::text::note;
-use super::{ask, examples, keyed};
-
-/// The reply waits until nothing is due by what the calendar said before.
-const PATIENCE: Duration = Duration::from_secs(30);
+use super::text::counted;
+use super::{examples, keyed};
 
 #[derive(Subcommand, Debug)]
 pub enum Calendar {
@@ -83,26 +80,7 @@ pub struct Remove {
     names: Vec<String>,
 }
 
-impl Calendar {
-    pub fn run(&self) -> Result<Exit, Failure> {
-        match self {
-            Self::Ls(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Get(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Put(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Rm(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-        }
-    }
-
-    /// The common options of the command.
-    pub fn common(&self) -> &Options {
-        match self {
-            Self::Ls(it) => &it.common,
-            Self::Get(it) => &it.common,
-            Self::Put(it) => &it.common,
-            Self::Rm(it) => &it.common,
-        }
-    }
-}
+subcommands!(Calendar: while_read Ls | Get, to_the_end Put | Rm);
 
 impl List {
     async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
@@ -148,8 +126,8 @@ impl Put {
             ics: self.ics.as_deref().map(input::file_or_stdin).transpose()?,
             expected_revision: self.expect,
         };
-        let reply = session.patient(PATIENCE).put_calendar(&request).await?;
-        reply.warnings.iter().for_each(|warning| note(&warning.message));
+        let reply = session.client.put_calendar(&request).await?;
+        tell_warnings(&reply.warnings);
         let put = reply.data;
         if !out.format.is_table() {
             out.thing(&put, &put.calendar.name, &[])?;
@@ -157,12 +135,8 @@ impl Put {
         }
         let outcome = keyed::word(put.outcome);
         let CalendarView { name, day_count, span_count, used_by, .. } = &put.calendar;
-        let counted = |count: usize, one: &str, more: &str| match count {
-            1 => format!("1 {one}"),
-            count => format!("{count} {more}"),
-        };
-        let days = counted(*day_count, "date entry", "date entries");
-        let spans = counted(*span_count, "span", "spans");
+        let days = counted(*day_count as u64, "date entry", "date entries");
+        let spans = counted(*span_count as u64, "span", "spans");
         out.line(&format!("calendar {name} {outcome}: {days}, {spans}, used by {used_by}"))?;
         Ok(Exit::Done)
     }

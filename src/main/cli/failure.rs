@@ -28,6 +28,18 @@ pub enum Exit {
     Interrupted = 130,
 }
 
+impl Exit {
+    /// How a command ends of which one part ended so and another otherwise: as the part that was not done, and with 1 if both
+    /// were not, for different reasons.
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Done, exit) | (exit, Self::Done) => exit,
+            (one, other) if one == other => one,
+            _ => Self::Refused,
+        }
+    }
+}
+
 /// A failure, with what would help.
 #[derive(Debug)]
 pub struct Failure {
@@ -113,7 +125,7 @@ impl Failure {
                 Some("look at what it is now, and decide again".to_owned())
             }
             Code::Conflict if detail("owner").is_some() => {
-                Some("--owner says for whom you act".to_owned())
+                Some("another owner keeps it; --owner names the owner that you act for".to_owned())
             }
             Code::Unavailable => Some("try again in a moment".to_owned()),
             _ => None,
@@ -169,5 +181,23 @@ impl From<io::Error> for Failure {
 impl From<serde_json::Error> for Failure {
     fn from(error: serde_json::Error) -> Self {
         Self::new(Exit::Refused, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Exit::{Conflict, Done, NotFound, Refused};
+
+    #[test]
+    fn several_failures_are_one_exit_code() {
+        for (one, other, both) in [
+            (Done, Done, Done),
+            (Done, NotFound, NotFound),
+            (NotFound, Done, NotFound),
+            (NotFound, NotFound, NotFound),
+            (NotFound, Conflict, Refused),
+        ] {
+            assert_eq!(one.and(other), both);
+        }
     }
 }

@@ -1,24 +1,20 @@
 //! `group`: bounds on how many executions of several schedules are under way at once.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use nats_scheduler::client::{DeleteGroup, GroupView, ListGroups, PutGroup, SlotView};
 
+use super::changes::tell_warnings;
 use super::completion::Name;
 use super::failure::{Exit, Failure};
+use super::keyed::subcommands;
 use super::moment::exact;
 use super::options::{Options, With};
 use super::output::table::{Cell, Column, column, text, wide};
 use super::output::{Listed, Output};
 use super::reads::{Page, at, show_page};
 use super::session::Session;
-use super::text::note;
-use super::{ask, examples, keyed};
-
-/// The reply waits until all instances know the group.
-const PATIENCE: Duration = Duration::from_secs(30);
+use super::{examples, keyed};
 
 #[derive(Subcommand, Debug)]
 pub enum Group {
@@ -72,26 +68,7 @@ pub struct Remove {
     names: Vec<String>,
 }
 
-impl Group {
-    pub fn run(&self) -> Result<Exit, Failure> {
-        match self {
-            Self::Ls(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Get(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Put(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Rm(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-        }
-    }
-
-    /// The common options of the command.
-    pub fn common(&self) -> &Options {
-        match self {
-            Self::Ls(it) => &it.common,
-            Self::Get(it) => &it.common,
-            Self::Put(it) => &it.common,
-            Self::Rm(it) => &it.common,
-        }
-    }
-}
+subcommands!(Group: while_read Ls | Get, to_the_end Put | Rm);
 
 impl List {
     async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
@@ -135,8 +112,8 @@ impl Put {
             description: self.description.clone(),
             expected_revision: self.expect,
         };
-        let reply = session.patient(PATIENCE).put_group(&request).await?;
-        reply.warnings.iter().for_each(|warning| note(&warning.message));
+        let reply = session.client.put_group(&request).await?;
+        tell_warnings(&reply.warnings);
         let put = reply.data;
         if !out.format.is_table() {
             out.thing(&put, &put.group.name, &[])?;

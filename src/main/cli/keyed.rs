@@ -1,4 +1,4 @@
-//! What `calendar` and `group` have in common.
+//! What `calendar`, `group` and `rerun` have in common.
 
 use serde::Serialize;
 
@@ -8,7 +8,35 @@ use super::changes::each;
 use super::failure::{Exit, Failure};
 use super::output::Output;
 
-/// What became of one that was put, in a word.
+/// Implements `run` and `common` for a command with subcommands: those that only read, and those that run to their end
+/// whether or not anybody reads their output.
+macro_rules! subcommands {
+    ($command:ident: while_read $($asks:ident)|+, to_the_end $($acts:ident)|+) => {
+        impl $command {
+            pub fn run(&self) -> Result<Exit, Failure> {
+                match self {
+                    $(Self::$asks(it) => {
+                        super::while_read(&it.common, async |at, out| it.own.run(at, out).await)
+                    })+
+                    $(Self::$acts(it) => {
+                        super::to_the_end(&it.common, async |at, out| it.own.run(at, out).await)
+                    })+
+                }
+            }
+
+            /// The common options of the command.
+            pub fn common(&self) -> &Options {
+                match self {
+                    $(Self::$asks(it) => &it.common,)+
+                    $(Self::$acts(it) => &it.common,)+
+                }
+            }
+        }
+    };
+}
+pub(super) use subcommands;
+
+/// The outcome of a put, as a word.
 pub fn word(outcome: PutOutcome) -> &'static str {
     match outcome {
         PutOutcome::Created => "created",

@@ -178,63 +178,69 @@ impl Command {
         if schedule.is_some() || common.creator.is_none() {
             return Ok(());
         }
-        let fault = "--creator says whose schedules are meant by names, and there is none here";
+        let fault = "--creator has no effect without the name of a schedule";
         Err(Failure::usage(fault).hint("`ls --creator` lists the schedules of a creator"))
     }
 
     fn dispatch(&self) -> Result<Exit, Failure> {
         match self {
-            Self::Ls(it) => ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await),
-            Self::Get(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Ls(it) => {
+                while_read(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+            }
+            Self::Get(it) => to_the_end(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Next(it) => {
-                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+                while_read(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
             }
-            Self::History(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Why(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Running(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Watch(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::History(it) => while_read(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Why(it) => while_read(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Running(it) => while_read(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Watch(it) => while_read(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Logs(it) => {
-                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+                while_read(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
             }
-            Self::Stats(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Audit(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Stats(it) => while_read(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Audit(it) => while_read(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Top(it) => {
                 it.own.check()?;
-                ask(&it.common, async |at, _| it.own.run(at, &it.common).await)
+                while_read(&it.common, async |at, _| it.own.run(at, &it.common).await)
             }
-            Self::Status(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Status(it) => to_the_end(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Create(it) => {
-                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+                to_the_end(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
             }
-            Self::Edit(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Run(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Edit(it) => to_the_end(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Run(it) => to_the_end(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Pause(it) => {
-                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+                to_the_end(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
             }
             Self::Resume(it) => {
-                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+                to_the_end(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
             }
-            Self::Rm(it) => ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await),
-            Self::Restore(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Retry(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Cancel(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Backfill(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Rm(it) => {
+                to_the_end(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+            }
+            Self::Restore(it) => to_the_end(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Retry(it) => to_the_end(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Cancel(it) => to_the_end(&it.common, async |at, out| it.own.run(at, out).await),
+            Self::Backfill(it) => to_the_end(&it.common, async |at, out| it.own.run(at, out).await),
             Self::Calendar(it) => it.run(),
             Self::Group(it) => it.run(),
             Self::Rerun(it) => it.run(),
             Self::Plan(it) => {
-                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+                to_the_end(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
             }
             Self::Apply(it) => {
-                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+                to_the_end(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
             }
             Self::Export(it) => {
-                ask(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
+                while_read(&it.common, async |at, out| it.own.run(at, &it.common, out).await)
             }
             Self::Import(it) => {
                 it.own.check()?;
                 match it.own.is_stream() {
-                    true => ask(&it.common, async |at, out| it.own.run_stream(at, out).await),
+                    true => {
+                        while_read(&it.common, async |at, out| it.own.run_stream(at, out).await)
+                    }
                     false => answer(&it.common, |out| it.own.run(out)),
                 }
             }
@@ -252,18 +258,34 @@ impl Command {
     }
 }
 
-/// Connects, and lets a command ask and answer.
-fn ask(
+/// Connects, and runs a command that stops once nobody reads its output.
+fn while_read(
     common: &options::Options,
     command: impl AsyncFnOnce(&Session, &mut Output) -> Result<Exit, Failure>,
 ) -> Result<Exit, Failure> {
-    let mut out = Output::new(common);
+    connected(common, Output::new(common), command)
+}
+
+/// Connects, and runs a command to its end whether or not anybody reads its output: it changes something, or its exit
+/// code is an answer.
+fn to_the_end(
+    common: &options::Options,
+    command: impl AsyncFnOnce(&Session, &mut Output) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
+    connected(common, Output::best_effort(common), command)
+}
+
+fn connected(
+    common: &options::Options,
+    mut out: Output,
+    command: impl AsyncFnOnce(&Session, &mut Output) -> Result<Exit, Failure>,
+) -> Result<Exit, Failure> {
     let done = wait_for(Box::pin(async {
         let session = Session::open(common).await?;
         command(&session, &mut out).await
     }));
     // What was answered before a failure is shown before it.
-    out.flush().and(done)
+    out.end().and(done)
 }
 
 /// Runs a command. It is boxed, so that the runtime is compiled for one kind of future, and not for each command.
@@ -272,7 +294,7 @@ fn wait_for(command: LocalBoxFuture<'_, Result<Exit, Failure>>) -> Result<Exit, 
     runtime.block_on(command)
 }
 
-/// Lets a command answer that has nothing to ask.
+/// Runs a command that needs no connection.
 fn answer(
     common: &options::Options,
     command: impl FnOnce(&mut Output) -> Result<Exit, Failure>,
@@ -280,5 +302,5 @@ fn answer(
     common.asks_nothing()?;
     let mut out = Output::new(common);
     let done = command(&mut out);
-    out.flush().and(done)
+    out.end().and(done)
 }

@@ -92,7 +92,7 @@ fn parse(text: &str, side: Side, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     }
 }
 
-/// A time on the local clock, or the begin of a day.
+/// A time on the local clock, or the beginning of a day.
 fn local(text: &str) -> Option<NaiveDateTime> {
     let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
     day.map(|day| day.and_time(NaiveTime::MIN)).or_else(|| {

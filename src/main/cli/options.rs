@@ -70,7 +70,7 @@ pub enum Color {
     Never,
 }
 
-/// Whose schedules are those of a user who says no name.
+/// The creator of schedules made without a name.
 const NOBODY: &str = "unknown";
 
 impl Options {
@@ -117,9 +117,9 @@ impl Options {
             ("--timeout", waits),
         ];
         match given.into_iter().find(|(_, is_given)| *is_given) {
-            Some((option, _)) => {
-                Err(Failure::usage(format!("{option} has no effect here: nothing is asked")))
-            }
+            Some((option, _)) => Err(Failure::usage(format!(
+                "{option} has no effect here: this command sends no request"
+            ))),
             None => Ok(()),
         }
     }
@@ -132,7 +132,7 @@ impl Options {
         if these.contains(&self.output) {
             return Ok(());
         }
-        Err(Failure::usage("--output has no effect here: it prints one text"))
+        Err(Failure::usage("this command prints one text, and has no such --output"))
     }
 }
 

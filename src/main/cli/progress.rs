@@ -1,4 +1,4 @@
-//! How far a long work is, for who looks at a terminal: one line on standard error, below what has been said.
+//! Progress of a long command: one line on standard error, at a terminal only, below all other output.
 //!
 //! Whatever else is written erases the line first, and the next step draws it again.
 
@@ -7,9 +7,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// The line is drawn no more often.
+/// Least time between two redraws of the line.
 const REDRAWN: Duration = Duration::from_millis(100);
-/// The line of a request that takes long is drawn so often.
+/// Interval at which the line of a slow request is drawn.
 const TICK: Duration = Duration::from_secs(1);
 /// Width of a terminal that does not say how wide it is.
 const COLUMNS: usize = 80;
@@ -27,7 +27,7 @@ pub fn erase() {
     }
 }
 
-/// A work of many steps.
+/// The progress of work in many steps.
 pub struct Progress {
     what: &'static str,
     /// The number of steps, if it is known.

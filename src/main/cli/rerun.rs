@@ -6,14 +6,15 @@ use nats_scheduler::client::{ListReruns, RerunStatus, RerunView};
 use uuid::Uuid;
 
 use super::completion::Name;
+use super::examples;
 use super::failure::{Exit, Failure};
+use super::keyed::subcommands;
 use super::options::{Options, With};
 use super::output::table::{Cell, Column, column, text, wide};
 use super::output::{Listed, Output};
 use super::reads::{Page, at, show_page};
 use super::session::{Session, rerun_id};
 use super::words::word;
-use super::{ask, examples};
 
 #[derive(Subcommand, Debug)]
 pub enum Rerun {
@@ -48,24 +49,7 @@ pub struct Cancel {
     id: Uuid,
 }
 
-impl Rerun {
-    pub fn run(&self) -> Result<Exit, Failure> {
-        match self {
-            Self::Ls(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Get(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-            Self::Cancel(it) => ask(&it.common, async |at, out| it.own.run(at, out).await),
-        }
-    }
-
-    /// The common options of the command.
-    pub fn common(&self) -> &Options {
-        match self {
-            Self::Ls(it) => &it.common,
-            Self::Get(it) => &it.common,
-            Self::Cancel(it) => &it.common,
-        }
-    }
-}
+subcommands!(Rerun: while_read Ls | Get, to_the_end Cancel);
 
 impl List {
     async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {

@@ -12,6 +12,14 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{}", safe(text));
 }
 
+/// A count with its noun.
+pub fn counted(count: u64, one: &str, more: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {more}"),
+    }
+}
+
 /// The text as a JSON string, which is YAML too, with such characters as escapes.
 pub fn quoted(text: &str) -> String {
     let mut json = String::with_capacity(text.len() + 2);

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::*;
 use crate::names::calendar_key;
 use crate::schedule::{
-    Author, Calendar, Calendars, Content, PutCalendar, ScheduleEvent, UpdateSchedule, apply_update,
+    Author, Backfill, Calendar, Calendars, Content, PutCalendar, ScheduleEvent, UpdateSchedule,
+    apply_update,
 };
 
 /// A calendar that covers spans of the day, put at a time.
@@ -166,4 +167,70 @@ fn what_was_due_before_the_change_stays_due() {
     let gone = trigger(&record, &Calendars::default());
     let held = plan(&record, &gone, at("00:01:01"), &knows(), lease()).unwrap();
     assert_eq!(held.schedule.next_run_at, None);
+}
+
+#[test]
+fn a_schedule_whose_last_times_are_left_out_ends_with_them() {
+    let shut = covering(&[("00:01:00", "23:59:59")], at("00:00:00"));
+    let (mut record, trigger) = leaving_out(&shut);
+    Arc::make_mut(&mut record.spec).timing.end_at = Some(at("00:05:00"));
+    record.next_run_at = None;
+    // Until then a calendar may still open one of its times.
+    assert_eq!(wake_at(&record, &knows()), Some(at("00:05:00.001")));
+    assert_eq!(plan(&record, &trigger, at("00:05:00"), &knows(), lease()), None);
+    let ended = plan(&record, &trigger, at("00:05:00.001"), &knows(), lease()).unwrap().schedule;
+    assert_eq!(ended.status.as_str(), "completed");
+    assert_eq!(wake_at(&ended, &knows()), None);
+    // One that is paused waits for its resumption.
+    record.pause(None, None).unwrap();
+    assert_eq!(wake_at(&record, &knows()), None);
+}
+
+#[test]
+fn a_backfill_leaves_out_what_calendars_leave_out_by_then_and_waits_for_one_that_is_lost() {
+    let before = covering(&[], at("00:00:00"));
+    let (mut record, old) = leaving_out(&before);
+    let now = at("00:10:00.500");
+    let spec = Arc::make_mut(&mut record.spec);
+    // One after the other.
+    spec.delivery.mode = DeliveryMode::Request;
+    record.next_run_at = Some(at("00:11:00"));
+    record.backfill = Some(Box::new(Backfill {
+        id: Uuid::from_u128(77),
+        next: at("00:01:00"),
+        until: at("00:05:00"),
+        by: "me".to_owned(),
+        trace: None,
+        correlation_id: "c".to_owned(),
+        unknown: Unknown::default(),
+    }));
+    let first = plan(&record, &old, now, &knows(), lease()).unwrap();
+    let times = |plan: &Plan| plan.fire.iter().map(|it| it.scheduled_for).collect::<Vec<_>>();
+    assert_eq!(times(&first), [at("00:01:00")]);
+    let mut record = first.schedule;
+    let ended = end(&record, &first.fire[0], Outcome::success(), now);
+    settle(&mut record, &ended, false);
+    // One that is lost has no times: those of the backfill are not over.
+    let lost = trigger(&record, &Calendars::default());
+    let held = plan(&record, &lost, now, &knows(), lease()).unwrap().schedule;
+    assert!(held.backfill.is_some());
+    assert_eq!(plan(&held, &lost, now, &knows(), lease()), None);
+    assert_eq!(wake_at(&held, &knows()), None);
+    // The next time lies in what is left out now, and the last two as well.
+    let after = covering(&[("00:01:30", "00:02:30"), ("00:04:00", "00:30:00")], at("00:06:00"));
+    let new = trigger(&held, &after);
+    record = plan(&held, &new, now, &knows(), lease()).unwrap().schedule;
+    let second = plan(&record, &new, now, &knows(), lease()).unwrap();
+    assert_eq!(times(&second), [at("00:03:00")]);
+    assert_eq!(second.schedule.backfill, None);
+    // If all that is left is left out and nothing else can come, the schedule is over.
+    let mut last = held;
+    last.next_run_at = None;
+    Arc::make_mut(&mut last.spec).timing.max_runs = Some(0);
+    let shut = covering(&[("00:00:30", "00:30:00")], at("00:06:00"));
+    let none = trigger(&last, &shut);
+    last = plan(&last, &none, now, &knows(), lease()).unwrap().schedule;
+    assert_eq!((last.backfill.is_some(), last.status.as_str()), (true, "active"));
+    last = plan(&last, &none, now, &knows(), lease()).unwrap().schedule;
+    assert_eq!((last.backfill, last.status.as_str()), (None, "completed"));
 }

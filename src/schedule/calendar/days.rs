@@ -38,8 +38,13 @@ pub struct Span {
 impl Span {
     /// The same in whole milliseconds, as all times of schedules are.
     pub(super) fn whole(self) -> Self {
-        let (start, end) = (self.start, self.end);
-        Self { start: instant::whole_milliseconds(start), end: instant::whole_milliseconds(end) }
+        let whole = |at| instant::whole_milliseconds(instant::real(at));
+        Self { start: whole(self.start), end: whole(self.end) }
+    }
+
+    /// Whether it can be written in RFC 3339.
+    pub(super) fn has_text(&self) -> bool {
+        instant::has_text(self.start) && instant::has_text(self.end)
     }
 }
 
@@ -78,8 +83,8 @@ impl FromStr for Days {
     fn from_str(text: &str) -> Result<Self, String> {
         let day = |text: &str| {
             let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();
-            // chrono also takes other widths, which would not be shown as they were given.
-            let day = day.filter(|day| day.to_string() == text);
+            // chrono also takes other widths, which would not be shown as they were given, and years of more than four digits.
+            let day = day.filter(|day| day.to_string() == text && text.len() == 10);
             day.ok_or_else(|| format!("{text:?} is not a day such as 2026-12-25"))
         };
         let (first, last) = text.split_once('/').unwrap_or((text, text));
@@ -152,6 +157,8 @@ mod tests {
             "2026-01-02/2026-01-01",
             "2026-01-01/",
             " 2026-01-01",
+            "+10000-01-01",
+            "2026-01-01/+10000-01-01",
         ] {
             assert!(text.parse::<Days>().is_err(), "{text}");
         }

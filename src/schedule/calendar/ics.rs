@@ -1,4 +1,4 @@
-//! Reads the days and spans of an iCalendar file (RFC 5545): each event closes the time that it takes.
+//! Reads the days and spans of an iCalendar file (RFC 5545): each event covers the time that it takes.
 //!
 //! Events that take whole days mean the days of whoever uses the calendar; others have a zone or are in UTC. `RRULE`,
 //! `RDATE` and `EXDATE` are expanded. What cannot be kept truly is refused, with the line: times without a zone, zones
@@ -10,8 +10,9 @@ use rrule::{Frequency, RRule, RRuleSet, Tz, Unvalidated};
 
 use super::{Days, MAX_SPANS, Span};
 use crate::moment::Moment as _;
+use crate::schedule::instant;
 
-/// How far ahead a rule without an end is expanded.
+/// How far ahead rules are expanded, however long they go on.
 const HORIZON: Duration = Duration::days(366 * 10);
 /// How long ago an event that recurs may have begun: all times since then are gone through.
 const OLDEST: Duration = Duration::days(366 * 100);
@@ -23,7 +24,7 @@ const MAX_RULES: usize = 200;
 pub(super) struct Read {
     pub(super) days: Vec<Days>,
     pub(super) spans: Vec<Span>,
-    /// Until when a rule without an end was expanded, if there is one.
+    /// The day up to which rules were expanded, if one goes on longer.
     pub(super) known_until: Option<NaiveDate>,
 }
 
@@ -141,6 +142,11 @@ fn take_in(found: &mut Read, event: &Component<'_>, now: DateTime<Utc>) -> Resul
             }
         }
     }
+    let midnight = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
+    let is_late = |days: &Days| !instant::has_text(midnight(days.last));
+    if found.days.iter().any(is_late) || found.spans.iter().any(|span| !span.has_text()) {
+        return Err(("DTSTART", format!("brings times that {}", instant::RANGE)));
+    }
     Ok(())
 }
 
@@ -169,9 +175,11 @@ fn length(event: &Component<'_>, start: When, end: Option<When>) -> Result<Durat
     let range = Duration::zero() < length && length <= Duration::days(3660);
     match whole && range {
         true => Ok(length),
-        false => {
-            Err((name, "must be more than nothing, and whole days if it has dates".to_owned()))
-        }
+        false => Err((
+            name,
+            "must be more than nothing, at most 3660 days, and whole days if it has dates"
+                .to_owned(),
+        )),
     }
 }
 
@@ -196,7 +204,11 @@ fn occurrences(
     };
     let rule = rule.transpose().map_err(|reason| ("RRULE", reason))?;
     let mut set = RRuleSet::new(first);
-    let horizon = now.later(HORIZON);
+    let horizon = now.later(HORIZON).with_timezone(&Tz::UTC);
+    let is_ruled = rule.is_some();
+    // What is left of an event that was ended before it began.
+    let rule = rule.filter(|rule| rule.get_until().is_none_or(|until| *until >= first));
+    let is_expanded = rule.is_some();
     if let Some(rule) = rule {
         if first < now.earlier(OLDEST) {
             return Err((
@@ -205,29 +217,31 @@ fn occurrences(
             ));
         }
         let rule = rule.validate(first).map_err(|error| ("RRULE", error.to_string()))?;
-        // What is left of an event that was ended before it began.
-        let is_cut = rule.get_until().is_some_and(|until| *until < first);
         set = set.rrule(rule);
-        let horizon = horizon.with_timezone(&Tz::UTC);
         if !set.clone().after(horizon).all(1).dates.is_empty() {
             found.known_until = Some(horizon.date_naive());
-        } else if !is_cut && set.clone().all(1).dates.is_empty() {
+        } else if set.clone().all(1).dates.is_empty() {
             return Err(("RRULE", "never comes true".to_owned()));
         }
         set = set.before(horizon);
-    } else {
+    } else if !is_ruled {
         set = set.rdate(first);
     }
-    for when in more {
-        set = set.rdate(zoned(when).map_err(|reason| ("RDATE", reason))?);
-    }
-    for when in without {
-        set = set.exdate(zoned(when).map_err(|reason| ("EXDATE", reason))?);
-    }
-    let all = set.all(u16::try_from(MAX_SPANS + 1).unwrap_or(u16::MAX));
-    match all.dates.len() > MAX_SPANS {
+    let zoned_all = |all: &[When], name| {
+        let all = all.iter().map(|when| zoned(when).map_err(|reason| (name, reason)));
+        all.collect::<Result<Vec<_>, Fault>>()
+    };
+    let (more, without) = (zoned_all(more, "RDATE")?, zoned_all(without, "EXDATE")?);
+    // Only the rule ends at the horizon.
+    let beyond = more.iter().filter(|at| is_expanded && **at > horizon && !without.contains(at));
+    let beyond: Vec<_> = beyond.copied().collect();
+    set = more.into_iter().fold(set, RRuleSet::rdate);
+    set = without.into_iter().fold(set, RRuleSet::exdate);
+    let mut all = set.all(u16::try_from(MAX_SPANS + 1).unwrap_or(u16::MAX)).dates;
+    all.extend(beyond);
+    match all.len() > MAX_SPANS {
         true => Err(("RRULE", format!("has more than {MAX_SPANS} occurrences"))),
-        false => Ok(all.dates),
+        false => Ok(all),
     }
 }
 

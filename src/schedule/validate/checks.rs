@@ -26,22 +26,6 @@ pub(super) fn required_text(
     text.map(str::to_owned)
 }
 
-pub(super) fn check_length(
-    field: &str,
-    text: Option<&str>,
-    least: usize,
-    most: usize,
-    faults: &mut Vec<FieldFault>,
-) {
-    let Some(text) = text else { return };
-    if !(least..=most).contains(&text.chars().count()) {
-        faults.push(FieldFault::new(field, format!("must have {least} to {most} characters")));
-    }
-    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        faults.push(FieldFault::new(field, "must not contain control characters"));
-    }
-}
-
 pub(super) fn check_number(
     field: &str,
     value: Option<u64>,

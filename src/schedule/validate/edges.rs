@@ -1,7 +1,7 @@
 //! White space at the ends of texts that identify things.
 
 use super::super::{FieldFault, MAX_TAGS};
-use super::check_length;
+use crate::schedule::length::check_length;
 
 /// Refuses white space at the ends of a text, and texts of white space alone: it is invisible, some clients
 /// cut it off, and then two names look the same. Records that have it go on as they are.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::schedule::keyed::not_a_name;
+use crate::schedule::length::check_description;
 use crate::schedule::{Payload, RetryPolicy};
 
 /// How a command is made and sent.
@@ -33,11 +34,11 @@ pub(super) fn check_spec(
     rules: &Rules,
     id: Uuid,
     now: DateTime<Utc>,
-    kept: Option<(Shared<Timing>, Trigger)>,
+    kept: Option<(Pooled<Timing>, Trigger)>,
 ) -> Result<(Spec, Trigger), Vec<FieldFault>> {
     let mut faults = Vec::new();
     let name = required_text("name", request.name.as_deref(), 255, &mut faults);
-    check_length("description", request.description.as_deref(), 0, 1000, &mut faults);
+    check_description(request.description.as_deref(), &mut faults);
     check_length("owner", request.owner.as_deref(), 0, 255, &mut faults);
     let command = check_command(request, rules, &mut faults);
     let policies = check_policies(request, rules, command.retry_delay_seconds, &mut faults);

@@ -51,6 +51,28 @@ async fn what_ctrl_c_leaves_undone_the_next_apply_does() {
     );
 }
 
+#[tokio::test]
+async fn what_was_applied_before_ctrl_c_is_counted_one_by_one() {
+    let nats = Nats::start().await;
+    let _service = nats.service().await;
+    // Nobody owns them, so each is a request of its own, and Ctrl-C comes in the middle of a part.
+    let path = file(&nats, "large.jsonl", &large(400));
+    let mut command = program(&nats.url());
+    let child = command.args(["apply", "-f", &path, "--yes"]).spawn().unwrap();
+    wait_for("the first schedules", || async {
+        (nats.count("SCHEDULER_AUDIT").await > 20).then_some(())
+    })
+    .await;
+    let signal = ["-INT", &child.id().unwrap().to_string()];
+    assert!(Command::new("kill").args(signal).status().await.unwrap().success());
+    let output = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let created: u64 = said.split(' ').next().unwrap().parse().unwrap();
+    let there = nats.count("SCHEDULER_AUDIT").await;
+    assert!(created > 0 && created <= there, "{said} of {there}");
+}
+
 /// Answers one question of a command at a terminal, once somebody has done something in the meantime.
 pub async fn answered(
     nats: &Nats,

@@ -276,7 +276,7 @@ async fn cancelling_stops_what_runs_and_what_waits() {
     let late = nats.refused("execution.complete", running.report(json!({}))).await;
     assert_eq!(late["code"], "conflict");
     // A retry that waits: it is not made.
-    nats.create(job("waiting", json!({ "retry": { "initial_seconds": 3600 } }))).await;
+    let other = nats.create(job("waiting", json!({ "retry": { "initial_seconds": 3600 } }))).await;
     let failing = command(&nats, 1).await;
     nats.ask("execution.fail", failing.report(json!({}))).await;
     let waiting = wait_for("the retry", || async {
@@ -291,6 +291,11 @@ async fn cancelling_stops_what_runs_and_what_waits() {
     execution(&nats, waiting["execution_id"].as_str().unwrap(), "cancelled").await;
     let unknown = json!({ "execution_id": uuid::Uuid::new_v4() });
     assert_eq!(nats.refused("execution.cancel", unknown).await["code"], "not_found");
+    // One of another schedule than is named, though it has been cancelled.
+    let other = json!({ "execution_id": running.execution_id, "schedule_id": other });
+    let refused = nats.refused("execution.cancel", other).await;
+    assert_eq!(refused["code"], "not_found");
+    assert!(refused["message"].as_str().unwrap().contains("is not one of schedule"), "{refused}");
 }
 
 #[tokio::test]

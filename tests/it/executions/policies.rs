@@ -169,7 +169,7 @@ async fn a_span_of_the_past_is_run_once_each() {
     times.dedup();
     assert_eq!(times.len(), 25, "each time once");
     for (bad, code) in [
-        (json!({ "schedule_id": id, "from": "2026-03-01T00:00:00Z" }), "invalid"),
+        (json!({ "schedule_id": id, "to": "2026-03-01T00:00:00Z" }), "invalid"),
         (
             json!({ "schedule_id": id, "from": "2026-03-01T00:00:00Z", "to": in_ms(60_000) }),
             "invalid",
@@ -188,6 +188,10 @@ async fn a_span_of_the_past_is_run_once_each() {
     let beats = nats.create(beat("many", json!({ "start_at": "2026-01-01T00:00:00Z" }))).await;
     let span = json!({ "schedule_id": beats, "from": "2026-03-01T00:00:00Z", "to": "2026-03-01T01:00:00Z" });
     assert_eq!(nats.refused("schedule.backfill", span).await["code"], "limit_exceeded");
+    // A span without an end ends now.
+    let open = json!({ "schedule_id": id, "from": "2026-03-01T00:00:00Z", "dry_run": true });
+    let until_now = nats.ask("schedule.backfill", open).await;
+    assert!(until_now["count"].as_u64().unwrap() > 200, "{until_now}");
 }
 
 #[tokio::test]

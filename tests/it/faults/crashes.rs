@@ -260,10 +260,10 @@ async fn a_frozen_nats_only_delays() {
                         "target_command": "cmd.example.frozen" }))
         .await;
     nats.wait_count("COMMANDS", 2).await;
-    nats.server.signal_stop().unwrap();
+    nats.server.freeze().unwrap();
     // Longer than an acknowledgement may take: claims and deliveries become unknown.
     tokio::time::sleep(Duration::from_secs(8)).await;
-    nats.server.signal_cont().unwrap();
+    nats.server.thaw().unwrap();
     let before = wait_for("NATS to answer again", || async {
         let stream = nats.js.get_stream("COMMANDS").await.ok()?;
         Some(stream.cached_info().state.messages)

@@ -194,7 +194,7 @@ async fn what_http_does_not_do_in_time_or_has_no_room_for_leaves_a_line() {
     ];
     let service = nats.service_with(&settings).await;
     let http = Http::new(&service).await;
-    nats.server.signal_stop().unwrap();
+    nats.server.freeze().unwrap();
     let ask = |name: &'static str| {
         let asked = http.ask(Method::POST, "/api/v1/schedules").json(&far(name));
         answer(asked.header("X-Request-ID", name).header("X-Correlation-ID", "c"))
@@ -206,7 +206,7 @@ async fn what_http_does_not_do_in_time_or_has_no_room_for_leaves_a_line() {
     .await;
     // Whichever comes first is worked on until NATS answers, the other is one too many.
     let (one, other) = tokio::join!(ask("r-one"), ask("r-other"));
-    nats.server.signal_cont().unwrap();
+    nats.server.thaw().unwrap();
     for answered in [one, other] {
         answered.refused(503, "unavailable");
     }

@@ -75,9 +75,9 @@ async fn requests_that_are_awaited_while_nats_stands_still_are_sent_once() {
         (instances.iter().map(known).sum::<usize>() == 6).then_some(())
     })
     .await;
-    nats.server.signal_stop().unwrap();
+    nats.server.freeze().unwrap();
     tokio::time::sleep(Duration::from_secs(8)).await;
-    nats.server.signal_cont().unwrap();
+    nats.server.thaw().unwrap();
     nats.wait_executions(json!({ "status": "success" }), 6).await;
     let asked = asked.lock().unwrap().clone();
     assert!(asked.len() == 6 && asked.values().all(|times| *times == 1), "{asked:?}");
@@ -154,9 +154,9 @@ async fn no_worker_is_lost_while_nats_stands_still() {
         (report("execution.heartbeat").await["data"]["status"] == "running").then_some(())
     })
     .await;
-    nats.server.signal_stop().unwrap();
+    nats.server.freeze().unwrap();
     tokio::time::sleep(Duration::from_secs(6)).await;
-    nats.server.signal_cont().unwrap();
+    nats.server.thaw().unwrap();
     // It was not heard for twice as long as it may be silent, and goes on as soon as that is possible.
     for _ in 0..3 {
         let beat: Value = report("execution.heartbeat").await;

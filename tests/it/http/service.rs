@@ -314,7 +314,7 @@ async fn too_many_requests_at_once_are_refused() {
     let nats = Nats::bare().await;
     let service = nats.service_with(&[("API_MAX_CONCURRENT", "1")]).await;
     let http = Http::new(&service).await;
-    nats.server.signal_stop().unwrap();
+    nats.server.freeze().unwrap();
     // Whichever comes first is worked on until NATS answers.
     let create = |name: &'static str| {
         let http = http.clone();
@@ -328,7 +328,7 @@ async fn too_many_requests_at_once_are_refused() {
     refused.refused(503, "unavailable");
     assert_eq!(refused.header("retry-after"), "1");
     assert_eq!(http.get("/ready").await.status, 200, "probes are not counted");
-    nats.server.signal_cont().unwrap();
+    nats.server.thaw().unwrap();
     assert_eq!(created.await.unwrap().status, 201);
     assert_eq!(http.get("/api/v1/schedules").await.body["pagination"]["total"], 1);
 }

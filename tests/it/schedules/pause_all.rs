@@ -67,6 +67,9 @@ async fn nothing_is_due_between_the_reply_and_the_end_and_what_was_due_is_record
     let new = nats.request("schedule.create", &new).await;
     assert_eq!(new["warnings"][0]["code"], "all_paused", "{new}");
     let new = new["data"]["id"].as_str().unwrap();
+    nats.ask("schedule.delete", json!({ "schedule_id": hand })).await;
+    let restored = nats.request("schedule.restore", &json!({ "schedule_id": hand })).await;
+    assert_eq!(restored["warnings"][0]["code"], "all_paused", "{restored}");
     let upcoming = nats.request("schedule.upcoming", &json!({})).await;
     assert_eq!(upcoming["data"]["occurrences"], json!([]), "{upcoming}");
     assert_eq!(upcoming["warnings"][0]["code"], "all_paused");

@@ -118,6 +118,12 @@ async fn a_list_in_parts_has_each_occurrence_once() {
     }
     assert_eq!(found, whole);
 
+    // The later parts of a span that begins later have its lanes, and nothing from before it.
+    let (from, to) = (in_ms(7_200_000), in_ms(10_800_000));
+    let first = part(&nats, &json!({ "from": from, "to": to, "lanes": 50, "limit": 1 })).await;
+    let rest = json!({ "lanes": 50, "limit": 1, "cursor": first["next_cursor"] });
+    assert_eq!(part(&nats, &rest).await["lanes"], first["lanes"]);
+
     let client = Client::new(nats.client.clone());
     let request = ListUpcoming {
         name_prefix: Some("every 1".to_owned()),

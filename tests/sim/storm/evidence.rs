@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::{OURS, Storm, targets};
 use crate::checker::{Answer, Asked, Evidence, Fault, FaultKind, Wish};
 
-/// How long who asks waits. Whoever asks an instance that dies hears nothing.
+/// How long callers wait: an instance that dies never answers.
 const PATIENCE: Duration = Duration::from_secs(7);
 
 /// The notes.
@@ -69,7 +69,7 @@ impl Book {
     }
 }
 
-/// What is done, if that is known before patience ends. It goes on all the same: a service does what it was asked for,
+/// The result, if it is known before patience ends. The work goes on all the same: a service does what it was asked for,
 /// whether or not anybody waits.
 pub async fn within_patience<T: Send + 'static>(
     doing: impl Future<Output = T> + Send + 'static,

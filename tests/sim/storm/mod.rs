@@ -48,7 +48,7 @@ const LAST: Duration = Duration::from_millis(500);
 /// Of all writes of records, how many may be refused for another's in a storm, where it is not a few.
 const FOUGHT_OVER: f64 = 0.35;
 const FEW: u64 = 40;
-/// How many are a few, and how many of all may be refused, where it has to be found out that what is known is lost.
+/// The same two limits, the count first, for storms in which NATS loses data and instances have to find that out.
 const AFTER_A_LOSS: (u64, f64) = (120, 0.6);
 /// How long steps go on where many publish to one stream.
 const CROWDED: Duration = Duration::from_secs(4);

@@ -22,7 +22,7 @@ const DEAF: Duration = Duration::from_secs(13);
 /// Within which a cut comes.
 const SOON: Duration = Duration::from_millis(200);
 
-/// Of an instance what faults are about.
+/// The parts of an instance that faults strike.
 pub struct Struck {
     pub number: u64,
     pub nats: Simulated,

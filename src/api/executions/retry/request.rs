@@ -29,8 +29,8 @@ pub struct BulkRetry {
     /// Store the request and reply at once: the service takes the executions up as their schedules have room, and
     /// `rerun.get` shows how far it has come. Default false.
     pub in_background: Option<bool>,
-    /// Makes the request safe to repeat: within a day the same key of the same user runs each execution once. The
-    /// header `Nats-Msg-Id` does the same.
+    /// Makes the request safe to repeat: within a day the same key of the same user runs each execution once, and
+    /// with `in_background` it finds the same rerun until a week after its end. The header `Nats-Msg-Id` does the same.
     #[schemars(length(min = 1, max = 255))]
     pub idempotency_key: Option<String>,
 }

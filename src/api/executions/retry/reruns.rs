@@ -54,7 +54,7 @@ page_fields! { request {
     pub struct ListReruns {}
 } }
 
-/// How a rerun stands.
+/// Status of a rerun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RerunStatus {

@@ -34,9 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TOO_LONG: &str = "the occurrences of each minute are not counted yet; try again";
 /// Number of busiest minutes that are named.
 const BUSIEST: usize = 5;
-/// A minute with so many occurrences,
+/// Least number of occurrences with which a minute may stand out.
 const MANY: u64 = 100;
-/// and so many times the mean, might be spread.
+/// How many times the mean a minute must have to stand out.
 const PEAK: u64 = 5;
 
 /// How many occurrences the minutes of a span have, over the schedules that fire. While all are paused, a minute that ends

@@ -9,6 +9,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::moment;
 use crate::cli::output::Output;
 use crate::cli::session::{Session, about};
+use crate::cli::text::counted;
 
 #[derive(Args, Debug)]
 pub struct Backfill {
@@ -18,9 +19,9 @@ pub struct Backfill {
     /// The first instant of the span.
     #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]
     from: DateTime<Utc>,
-    /// Its last instant.
-    #[arg(long, value_name = "TIME", default_value = "now", value_parser = moment::past, allow_hyphen_values = true)]
-    to: DateTime<Utc>,
+    /// Its last instant [default: now].
+    #[arg(long, value_name = "TIME", value_parser = moment::past, allow_hyphen_values = true)]
+    to: Option<DateTime<Utc>>,
     /// Run nothing, and show what would run.
     #[arg(long)]
     dry_run: bool,
@@ -29,11 +30,7 @@ pub struct Backfill {
 impl Backfill {
     pub async fn run(&self, session: &Session, out: &mut Output) -> Result<Exit, Failure> {
         let request = about!(
-            BackfillSchedule {
-                from: Some(self.from),
-                to: Some(self.to),
-                dry_run: Some(self.dry_run)
-            },
+            BackfillSchedule { from: Some(self.from), to: self.to, dry_run: Some(self.dry_run) },
             session.which(&self.schedule)
         );
         let done = session.client.backfill(&request).await?.data;
@@ -42,7 +39,8 @@ impl Backfill {
             return Ok(Exit::Done);
         }
         let verb = if done.dry_run { "would be run" } else { "will be run" };
-        out.line(&format!("{} occurrences {verb}", done.count))?;
+        let occurrences = counted(done.count, "occurrence", "occurrences");
+        out.line(&format!("{occurrences} {verb}"))?;
         for time in &done.occurrences {
             out.line(&format!("  {}", moment::absolute(*time)))?;
         }

@@ -43,7 +43,7 @@ pub async fn each<T, F>(
 where
     F: Future<Output = Result<T, ClientError>>,
 {
-    let mut exits = Vec::new();
+    let mut exit = Exit::Done;
     let mut done = stream::iter(items)
         .map(|item| {
             let acting = act(item.clone());
@@ -56,18 +56,13 @@ where
             Err(error) => {
                 out.flush()?;
                 let failure = Failure::from(error);
-                exits.push(failure.exit());
+                exit = exit.and(failure.exit());
                 let failure = if items.len() > 1 { failure.about(item) } else { failure };
                 failure.report();
             }
         }
     }
-    exits.dedup();
-    Ok(match exits[..] {
-        [] => Exit::Done,
-        [exit] => exit,
-        _ => Exit::Refused,
-    })
+    Ok(exit)
 }
 
 /// A schedule as it would be, and what that would change.

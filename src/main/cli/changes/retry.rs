@@ -7,7 +7,7 @@ use nats_scheduler::client::{
     RetryPayload,
 };
 
-use super::run::{Accepted, Running, follow, worse};
+use super::run::{Accepted, Running, follow};
 use super::{confirm, each, tell_warnings};
 use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
@@ -15,7 +15,7 @@ use crate::cli::moment;
 use crate::cli::output::Output;
 use crate::cli::progress;
 use crate::cli::session::{Session, about, execution_id};
-use crate::cli::text::note;
+use crate::cli::text::{counted, note};
 use crate::cli::words::one_of_but;
 
 /// A thousand retries take seconds.
@@ -160,12 +160,12 @@ impl Retry {
             match taken {
                 Taken::Would(id, reply) => show_would(&id, &reply, out)?,
                 Taken::Up(accepted) => {
-                    worst = worse(worst, accepted.show(self.running.wait.is_some(), out)?);
+                    worst = worst.and(accepted.show(self.running.wait.is_some(), out)?);
                 }
             }
             Ok(())
         });
-        Ok(worse(exit.await?, worst))
+        Ok(exit.await?.and(worst))
     }
 
     fn payload(&self) -> Option<RetryPayload> {
@@ -235,7 +235,7 @@ impl Retry {
             let Some(error) = item.error else { continue };
             let failure = Failure::from(error).about(item.retry_of);
             failure.report();
-            exit = worse(exit, failure.exit());
+            exit = exit.and(failure.exit());
         }
         if done.next_cursor.is_some() {
             note("more match: repeat the command, or raise --limit");
@@ -261,7 +261,8 @@ impl Retry {
             true => self.most(would.matched),
             false => would.retried as u64,
         };
-        let is_meant = confirm(&format!("run {most} executions again?"))?;
+        let is_meant =
+            confirm(&format!("run {} again?", counted(most, "execution", "executions")))?;
         Ok((!is_meant).then_some(Exit::Refused))
     }
 

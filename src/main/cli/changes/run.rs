@@ -78,10 +78,10 @@ impl Run {
             }
         };
         let exit = each(&self.schedules, out, act, |accepted, out| {
-            worst = worse(worst, accepted.show(self.running.wait.is_some(), out)?);
+            worst = worst.and(accepted.show(self.running.wait.is_some(), out)?);
             Ok(())
         });
-        Ok(worse(exit.await?, worst))
+        Ok(exit.await?.and(worst))
     }
 }
 
@@ -187,9 +187,4 @@ fn line(what: &str, id: Uuid, ended: &Execution) -> String {
     let error = error(ended).map(|error| format!(": {error}"));
     let (took, error) = (took.unwrap_or_default(), error.unwrap_or_default());
     format!("{what}: execution {id} {}{took}{error}", ended.status.as_str())
-}
-
-/// The worse end of two.
-pub fn worse(one: Exit, other: Exit) -> Exit {
-    if one == Exit::Done { other } else { one }
 }

@@ -14,7 +14,7 @@ use crate::cli::options::Options;
 use crate::cli::output::Output;
 use crate::cli::progress;
 use crate::cli::session::Session;
-use crate::cli::text::note;
+use crate::cli::text::{counted, note};
 use crate::cli::words::word;
 
 /// Thousands of schedules take seconds.
@@ -82,7 +82,7 @@ impl Select {
             let client = session.patient(PATIENCE);
             let done = progress::waiting("waiting", client.bulk_operation(&request)).await?;
             tell_warnings(&done.warnings);
-            exit = super::run::worse(exit, show(&done.data, out)?);
+            exit = exit.and(show(&done.data, out)?);
         }
         Ok(exit)
     }
@@ -132,7 +132,8 @@ impl Select {
             return Ok(Some(Exit::Done));
         }
         let action = request.operation.as_ref().map(word).unwrap_or_default();
-        let is_meant = confirm(&format!("{action} {matched} schedules?"))?;
+        let is_meant =
+            confirm(&format!("{action} {}?", counted(matched as u64, "schedule", "schedules")))?;
         Ok((!is_meant).then_some(Exit::Refused))
     }
 }
@@ -164,7 +165,7 @@ fn show(done: &BulkOperated, out: &mut Output) -> Result<Exit, Failure> {
         .map(|NameUnknown { schedule_name, error }| (schedule_name.clone(), error));
     let mut exit = Exit::Done;
     for (what, error) in refused.chain(unknown) {
-        exit = super::run::worse(exit, report(what, error));
+        exit = exit.and(report(what, error));
     }
     Ok(exit)
 }

@@ -7,7 +7,6 @@ use nats_scheduler::client::{
 };
 use uuid::Uuid;
 
-use crate::cli::changes::run::worse;
 use crate::cli::completion::{Name, some_name};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::filter::{FILTERS, Filter, filtered, listed_creator};
@@ -109,7 +108,7 @@ impl Export {
                     Err(error) if error.code() == Some(Code::NotFound) => continue,
                     reply => reply?,
                 };
-                exit = worse(exit, write(&reply.data, session, out, &mut written).await?);
+                exit = exit.and(write(&reply.data, session, out, &mut written).await?);
             }
         } else {
             let get = |name: &String| {
@@ -129,7 +128,7 @@ impl Export {
                     }
                     Err(error) => return Err(error.into()),
                 };
-                exit = worse(exit, done);
+                exit = exit.and(done);
             }
         }
         match (out.format, written.count) {

@@ -1,9 +1,10 @@
 //! Sends the parts of a set, and says what became of each schedule.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use nats_scheduler::client::{
     ApiError, ApplyOutcome, ApplySchedule, BulkApply, Client, ClientError, Code, Difference,
     GetSchedule, ItemRefused, ListSchedules, Prune, ScheduleSummary, Warning,
@@ -43,7 +44,7 @@ pub struct Became {
     pub error: Option<ApiError>,
     /// The revision that it has.
     pub revision: Option<u64>,
-    /// What is to be known although it was done.
+    /// Warnings of the service, although it was done.
     pub warnings: Vec<Warning>,
     /// The payload that it has, if that changes and may be shown.
     pub payload: Option<Node>,
@@ -80,16 +81,28 @@ pub async fn send(
     let mut progress = Progress::new(what, Some(set.len()));
     for part in parts(set, Limits { items: how.part, bytes }) {
         let client = session.patient(PATIENCE);
-        let mut became = match &part.owner {
-            Some(owner) => apply_owned(&client, set, &part, owner, how).await?,
-            None => apply_each(&client, set, &part, how).await?,
+        let mut became = Vec::new();
+        // What was applied is reported at once: the rest may fail or be interrupted.
+        let mut known = |n, one| match how.dry_run {
+            true => {
+                became.push((n, one));
+                Ok(())
+            }
+            false => done(n, one),
         };
-        if how.dry_run && how.shows_payloads {
+        match &part.owner {
+            Some(owner) => {
+                let applied = apply_owned(&client, set, &part, owner, how).await?;
+                applied.into_iter().try_for_each(|(n, one)| known(n, one))?;
+            }
+            None => apply_each(&client, set, &part, how, known).await?,
+        }
+        if how.shows_payloads {
             read_payloads(&client, set, &mut became).await?;
         }
         for (n, became) in became {
             let became = coming(session, &set[n], became, how).await?;
-            done(n, if how.dry_run { rooms.admit(&set[n], became) } else { became })?;
+            done(n, rooms.admit(&set[n], became))?;
         }
         progress.add(part.items.len());
     }
@@ -195,24 +208,37 @@ async fn apply_owned(
     Ok(became.collect())
 }
 
-/// What nobody owns is declared one by one, and what is followed first.
+/// What nobody owns is declared one by one, and what is followed first. After a failure none is begun; those under way are
+/// waited for.
 async fn apply_each(
     client: &Client,
     set: &[Declared],
     part: &Part,
     how: How,
-) -> Result<Vec<(usize, Became)>, Failure> {
-    let mut became = Vec::new();
+    mut known: impl FnMut(usize, Became) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let (mut failure, is_over) = (None, Cell::new(false));
     let mut rest = part.items.clone();
-    while !rest.is_empty() {
+    while !rest.is_empty() && !is_over.get() {
         let waits = |n: &usize| set[*n].upstream.is_some_and(|upstream| rest.contains(&upstream));
         let (later, now): (Vec<_>, Vec<_>) = rest.iter().partition(|n| waits(n));
-        let applied = stream::iter(now)
-            .map(|n| async move { Ok::<_, Failure>((n, apply_one(client, &set[n], how).await?)) });
-        became.extend(applied.buffered(AT_ONCE).try_collect::<Vec<_>>().await?);
+        let mut applied = stream::iter(now)
+            .take_while(|_| future::ready(!is_over.get()))
+            .map(|n| async move { (n, apply_one(client, &set[n], how).await) })
+            .buffered(AT_ONCE);
+        while let Some((n, applied)) = applied.next().await {
+            match applied {
+                Ok(one) => known(n, one)?,
+                Err(error) => {
+                    is_over.set(true);
+                    failure.get_or_insert(error);
+                }
+            }
+        }
+        drop(applied);
         rest = later;
     }
-    Ok(became)
+    failure.map_or(Ok(()), Err)
 }
 
 async fn apply_one(client: &Client, one: &Declared, how: How) -> Result<Became, Failure> {

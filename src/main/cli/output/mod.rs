@@ -36,7 +36,7 @@ pub fn schedule_name(name: &str, id: Uuid, creator: &str, whose: &str) -> String
 
 /// Standard output. Nothing else writes to it.
 pub struct Output {
-    out: BufWriter<Below>,
+    out: BufWriter<Stdout>,
     pub format: Format,
     look: Look,
     /// Whose schedules are meant by names.
@@ -46,14 +46,25 @@ pub struct Output {
 }
 
 impl Output {
+    /// Output of a command that has nothing to do when nobody reads it any more: writing fails then.
     pub fn new(options: &Options) -> Self {
+        Self::open(options, false)
+    }
+
+    /// Output of a command that changes or judges something: it goes on when its output cannot be written, as in
+    /// `pause … | head -1`, and its exit code says what happened.
+    pub fn best_effort(options: &Options) -> Self {
+        Self::open(options, true)
+    }
+
+    fn open(options: &Options, is_best_effort: bool) -> Self {
         let stdout = io::stdout();
         let is_styled = is_coloured(options);
         let is_wide = options.output == Format::Wide;
-        // Who wants all of it gets all of it.
+        // `-o wide` cuts nothing.
         let (is_terminal, width) = (stdout.is_terminal(), width().filter(|_| !is_wide));
         let look = Look { is_styled, is_wide, width, is_terminal };
-        let out = BufWriter::new(Below(stdout.lock()));
+        let out = BufWriter::new(Stdout { stdout: stdout.lock(), is_best_effort, failure: None });
         Self { out, format: options.output, look, whose: options.whose(), now: Utc::now() }
     }
 
@@ -97,6 +108,17 @@ impl Output {
         Ok(self.out.flush()?)
     }
 
+    /// Ends the output.
+    ///
+    /// # Errors
+    /// It could not be written. That nobody reads it any more is no failure where the command went on.
+    pub fn end(&mut self) -> Result<(), Failure> {
+        self.out.flush()?;
+        let failure = self.out.get_mut().failure.take();
+        let failure = failure.filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+        failure.map_or(Ok(()), |error| Err(error.into()))
+    }
+
     /// Writes one thing: as names and values in a table, and as a whole in JSON and YAML.
     pub fn thing(
         &mut self,
@@ -125,17 +147,42 @@ impl Output {
     }
 }
 
-/// Standard output, which begins where a line of progress was.
-struct Below(StdoutLock<'static>);
+/// Standard output; each write first erases the line of progress.
+struct Stdout {
+    stdout: StdoutLock<'static>,
+    /// Whether a failure to write is kept for the end, and what follows is dropped.
+    is_best_effort: bool,
+    /// That failure.
+    failure: Option<io::Error>,
+}
 
-impl io::Write for Below {
+impl Stdout {
+    fn try_to<T>(
+        &mut self,
+        write: impl FnOnce(&mut StdoutLock<'static>) -> io::Result<T>,
+        otherwise: T,
+    ) -> io::Result<T> {
+        if self.failure.is_some() {
+            return Ok(otherwise);
+        }
+        match write(&mut self.stdout) {
+            Err(error) if self.is_best_effort => {
+                self.failure = Some(error);
+                Ok(otherwise)
+            }
+            written => written,
+        }
+    }
+}
+
+impl io::Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         progress::erase();
-        self.0.write(bytes)
+        self.try_to(|stdout| stdout.write(bytes), bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.try_to(|stdout| stdout.flush(), ())
     }
 }
 

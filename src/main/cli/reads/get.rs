@@ -45,7 +45,7 @@ impl Get {
                     out.flush()?;
                     let failure = Failure::from(error).about(schedule);
                     failure.report();
-                    exit = if exit == Exit::Done { failure.exit() } else { exit };
+                    exit = exit.and(failure.exit());
                     continue;
                 }
                 Err(error) => return Err(error.into()),

@@ -1,4 +1,4 @@
-//! `status`: how the service is.
+//! `status`: the state of the service.
 
 use clap::Args;
 

@@ -6,8 +6,12 @@ fn file(events: &[&str]) -> String {
     format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\n{events}END:VCALENDAR\r\n")
 }
 
+fn start() -> DateTime<Utc> {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
 fn read_one(event: &str) -> Result<Read, String> {
-    read(&file(&[event]), "2026-01-01T00:00:00Z".parse().unwrap())
+    read(&file(&[event]), start())
 }
 
 fn days(event: &str) -> Vec<String> {
@@ -56,6 +60,18 @@ fn rules_are_expanded_with_what_is_added_and_left_out() {
         ),
         ["2026-01-01", "2026-06-06", "2028-01-01", "2029-01-01"]
     );
+    // An event that was ended before it began has none.
+    let ended = "DTSTART;VALUE=DATE:20260105\r\nRRULE:FREQ=DAILY;UNTIL=20260104";
+    let beside = format!("{ended}\r\nRDATE;VALUE=DATE:20400606");
+    assert_eq!(days(&beside), ["2040-06-06"]);
+    let both = read(&file(&[ended, "DTSTART;VALUE=DATE:20261225"]), start()).unwrap();
+    assert_eq!(both.days.len(), 1);
+    // Rules are expanded for ten years; dates that are named are taken however far ahead.
+    let far = days(
+        "DTSTART;VALUE=DATE:20260101\r\nRRULE:FREQ=YEARLY;COUNT=2\r\n\
+         RDATE;VALUE=DATE:20400606,20400607\r\nEXDATE;VALUE=DATE:20400607",
+    );
+    assert_eq!(far, ["2026-01-01", "2027-01-01", "2040-06-06"]);
     let endless = read_one("DTSTART;VALUE=DATE:20251225\r\nRRULE:FREQ=YEARLY").unwrap();
     assert_eq!(endless.days.len(), 11);
     assert_eq!(endless.known_until.unwrap().to_string(), "2036-01-09");

@@ -4,9 +4,9 @@ use crate::trigger::cron::bits;
 use crate::trigger::cron::times::Times;
 use crate::trigger::words::{and, every, ranges, runs, step};
 
-/// Maximum number of times of a day that are listed one by one: instead of a rhythm, and instead of numbers
-/// of minutes.
+/// Most times of a day that are listed one by one, whatever their rhythm.
 const FEW: usize = 4;
+/// Most times of a day that are listed one by one if they have no rhythm.
 const MAX_LISTED: usize = 6;
 /// Maximum number of windows of a day that are listed.
 const MAX_WINDOWS: usize = 3;

@@ -17,7 +17,7 @@ const FETCHES: usize = 64;
 
 /// The callers that wait.
 #[derive(Debug)]
-pub(super) struct Awaited {
+pub(super) struct Waiters {
     executions: Mutex<BTreeMap<Uuid, watch::Sender<bool>>>,
     places: Arc<Semaphore>,
     pub(super) fetches: Semaphore,
@@ -26,13 +26,13 @@ pub(super) struct Awaited {
 /// A place among the callers that wait.
 #[derive(Debug)]
 pub struct Waiter {
-    awaited: Arc<Awaited>,
+    waiters: Arc<Waiters>,
     pub(super) execution: Uuid,
     has_ended: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
 }
 
-impl Awaited {
+impl Waiters {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             executions: Mutex::default(),
@@ -45,7 +45,7 @@ impl Awaited {
     pub(super) fn join(self: &Arc<Self>, execution: Uuid) -> Option<Waiter> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let has_ended = self.lock().entry(execution).or_default().subscribe();
-        Some(Waiter { awaited: Arc::clone(self), execution, has_ended, _place: place })
+        Some(Waiter { waiters: Arc::clone(self), execution, has_ended, _place: place })
     }
 
     /// Tells the callers that the index has the outcome of an execution.
@@ -70,7 +70,7 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut executions = self.awaited.lock();
+        let mut executions = self.waiters.lock();
         // The count includes this waiter's own receiver.
         if executions.get(&self.execution).is_some_and(|sender| sender.receiver_count() <= 1) {
             executions.remove(&self.execution);
@@ -86,7 +86,7 @@ mod tests {
 
     #[tokio::test]
     async fn all_who_wait_for_an_execution_are_woken_and_nobody_else() {
-        let awaited = Awaited::new();
+        let awaited = Waiters::new();
         let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
         let mut waiters = [awaited.join(one).unwrap(), awaited.join(one).unwrap()];
         let mut stranger = awaited.join(other).unwrap();
@@ -100,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_place_is_given_back_when_its_caller_goes() {
-        let awaited = Awaited::new();
+        let awaited = Waiters::new();
         let execution = Uuid::from_u128(1);
         let (first, second) = (awaited.join(execution).unwrap(), awaited.join(execution).unwrap());
         drop(first);

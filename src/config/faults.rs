@@ -1,24 +1,6 @@
-//! The form of a setting, and how it reports a faulty value without showing a secret.
+//! How a setting reports a faulty value without showing a secret.
 
 use crate::schedule::FieldFault;
-
-/// How a setting is parsed from text.
-pub trait Form: Sync {
-    /// The parsed type.
-    type Value;
-
-    /// The words after "must be", in Markdown; empty if any text is valid.
-    fn expected(&self) -> String;
-
-    /// The default as text; empty for none.
-    fn default(&self) -> String;
-
-    /// Value if the variable is not set.
-    fn unset(&self, faults: &mut Faults<'_>) -> Self::Value;
-
-    /// Value if the variable is set. After a fault any usable value will do, since the start ends.
-    fn read(&self, text: &str, faults: &mut Faults<'_>) -> Self::Value;
-}
 
 /// Markdown as plain text.
 pub fn plain(markdown: &str) -> String {

@@ -10,21 +10,21 @@ use serde::{Deserialize, Serialize};
 /// A value that records may share. A change affects only the holder's own copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Shared<T>(Arc<T>);
+pub struct Pooled<T>(Arc<T>);
 
-impl<T> From<T> for Shared<T> {
+impl<T> From<T> for Pooled<T> {
     fn from(value: T) -> Self {
         Self(Arc::new(value))
     }
 }
 
-impl From<&str> for Shared<String> {
+impl From<&str> for Pooled<String> {
     fn from(text: &str) -> Self {
         text.to_owned().into()
     }
 }
 
-impl<T> Deref for Shared<T> {
+impl<T> Deref for Pooled<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -32,7 +32,7 @@ impl<T> Deref for Shared<T> {
     }
 }
 
-impl<T: Clone> DerefMut for Shared<T> {
+impl<T: Clone> DerefMut for Pooled<T> {
     fn deref_mut(&mut self) -> &mut T {
         Arc::make_mut(&mut self.0)
     }
@@ -71,8 +71,8 @@ impl<T: Eq + Hash + ?Sized> Pool<T> {
 }
 
 impl<T: Eq + Hash> Pool<T> {
-    /// Shares the value behind a [`Shared`], as [`Pool::share`] does.
-    pub fn share_value(&mut self, value: &mut Shared<T>) {
+    /// Shares the value behind a [`Pooled`], as [`Pool::share`] does.
+    pub fn share_value(&mut self, value: &mut Pooled<T>) {
         self.share(&mut value.0);
     }
 }
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn who_changes_a_shared_value_changes_a_copy() {
         let mut pool = Pool::default();
-        let [mut a, mut b] = [Shared::from(vec![1]), Shared::from(vec![1])];
+        let [mut a, mut b] = [Pooled::from(vec![1]), Pooled::from(vec![1])];
         pool.share_value(&mut a);
         pool.share_value(&mut b);
         b.push(2);
