@@ -306,11 +306,10 @@ pub(super) fn check_browser(
     let host = host(request.uri(), request.headers());
     if let Some(origin) = text(ORIGIN)
         && access.changes()
+        && !is_same_origin(origin, host)
     {
-        if !is_same_origin(origin, host) {
-            let message = format!("a page of {origin} may not change anything here");
-            return Err(ApiError::new(Code::Forbidden, message));
-        }
+        let message = format!("a page of {origin} may not change anything here");
+        return Err(ApiError::new(Code::Forbidden, message));
     }
     if local_only { check_host(host) } else { Ok(()) }
 }
