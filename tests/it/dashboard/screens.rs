@@ -65,7 +65,13 @@ async fn a_schedule_lives_by_forms_alone() {
     let run = browser.post("/act/schedule.trigger", &fields).await;
     let execution = run.leads_to().to_owned();
     assert_eq!(browser.post("/act/schedule.trigger", &fields).await.leads_to(), execution);
-    nats.wait_executions(json!({ "schedule_id": id, "status": "success" }), 1).await;
+    let ran = execution.trim_start_matches("/executions/").split('?').next().unwrap();
+    let ran = json!({ "execution_id": ran });
+    wait_for("the end of the run", || async {
+        let reply = nats.request("execution.get", &ran).await;
+        (reply["data"]["status"] == "success").then_some(())
+    })
+    .await;
     let shown = browser.page(&execution).await;
     shown.has("&quot;by&quot;: &quot;hand&quot;").has("Run again").has("dashboard");
     browser.page(&path).await.has("success").has("triggered");
