@@ -21,14 +21,12 @@ impl Schedule {
         timing.has_calendars() && !self.has_had_all() && timing.end_at.is_none_or(|end| end >= now)
     }
 
-    /// When nothing more can come for a schedule that has nothing left to do: after its `end_at`, while its calendars leave
-    /// no time open until then.
+    /// When it is over because its `end_at` has passed, if it has nothing left to do but wait for its calendars to leave a
+    /// time open until then.
     pub(crate) fn over_at(&self) -> Option<DateTime<Utc>> {
-        let timing = &self.spec.timing;
-        let is_idle = self.next_run_at.is_none() && self.attempts.is_empty();
-        let waits = is_idle && self.backfill.is_none() && timing.has_calendars();
-        let end = timing.end_at.filter(|_| waits && self.status == Status::Active)?;
-        Some(end.later(chrono::Duration::milliseconds(1)))
+        let end = self.spec.timing.end_at?.later(chrono::Duration::milliseconds(1));
+        let waits = self.status == Status::Active && self.spec.timing.has_calendars();
+        (waits && self.finish(end).is_some()).then_some(end)
     }
 
     /// How it ends, if nothing is left to do for it at `now` and nothing more can come.

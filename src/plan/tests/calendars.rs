@@ -9,8 +9,8 @@ use uuid::Uuid;
 use super::*;
 use crate::names::calendar_key;
 use crate::schedule::{
-    Author, Backfill, Calendar, Calendars, Content, PutCalendar, ScheduleEvent, UpdateSchedule,
-    apply_update,
+    Author, Backfill, Calendar, Calendars, Content, PutCalendar, ScheduleEvent, ScheduleType,
+    UpdateSchedule, apply_update,
 };
 
 /// A calendar that covers spans of the day, put at a time.
@@ -181,6 +181,10 @@ fn a_schedule_whose_last_times_are_left_out_ends_with_them() {
     let ended = plan(&record, &trigger, at("00:05:00.001"), &knows(), lease()).unwrap().schedule;
     assert_eq!(ended.status.as_str(), "completed");
     assert_eq!(wake_at(&ended, &knows()), None);
+    // One that follows another goes on as long as that does: nobody looks at it in vain.
+    let mut follower = record.clone();
+    Arc::make_mut(&mut follower.spec).timing.schedule_type = ScheduleType::Dependent;
+    assert_eq!(wake_at(&follower, &knows()), None);
     // One that is paused waits for its resumption.
     record.pause(None, None).unwrap();
     assert_eq!(wake_at(&record, &knows()), None);
