@@ -196,15 +196,15 @@ impl Index {
     pub fn occupied(&self, creator: &str, id: Uuid, first: u64) -> (usize, Vec<ReservedName>) {
         let prefix = creator_prefix(creator);
         self.read(|state| {
-            let coming: Vec<ReservedName> = state
+            let reserved: Vec<ReservedName> = state
                 .reserved
                 .values()
-                .filter(|coming| coming.first < first && coming.key.starts_with(&prefix))
-                .filter(|coming| coming.schedule != id && !state.has(coming.schedule))
+                .filter(|name| name.first < first && name.key.starts_with(&prefix))
+                .filter(|name| name.schedule != id && !state.has(name.schedule))
                 .cloned()
                 .collect();
             let there = state.per_creator.get(creator).copied().unwrap_or(0);
-            (there - usize::from(state.has(id)).min(there) + coming.len(), coming)
+            (there - usize::from(state.has(id)).min(there) + reserved.len(), reserved)
         })
     }
 
@@ -294,9 +294,7 @@ impl Index {
             state.deleted.clear();
             state.set_aside.retain(|key, aside| aside.revision > revision || shown.has_aside(key));
             let replay = state.replay;
-            state
-                .reserved
-                .retain(|_, coming| coming.replay == replay || coming.revision > revision);
+            state.reserved.retain(|_, name| name.replay == replay || name.revision > revision);
             state.reserved.shrink_to_fit();
         });
     }
@@ -334,7 +332,7 @@ impl Index {
             }
             match reservation {
                 Some(reservation) if !state.has(reservation.schedule_id) => {
-                    let coming = ReservedName {
+                    let reserved = ReservedName {
                         key: key.to_owned(),
                         revision,
                         first: reservation.first.unwrap_or(revision),
@@ -343,7 +341,7 @@ impl Index {
                         unknown: reservation.unknown,
                         replay,
                     };
-                    state.reserved.insert(key.to_owned(), coming);
+                    state.reserved.insert(key.to_owned(), reserved);
                 }
                 _ => {
                     state.reserved.remove(key);

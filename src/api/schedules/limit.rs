@@ -72,13 +72,13 @@ impl<N: Nats> Api<N> {
         let limit = self.rules.limits.schedules_per_creator;
         loop {
             let sight = self.store.sight();
-            let (count, coming) =
+            let (count, names) =
                 self.index.occupied(&schedule.created_by, schedule.id, reserved.first);
             if count < limit {
                 return Ok(true);
             }
             let mut removed = false;
-            for orphan in coming.iter().filter(|coming| coming.since.elapsed() > ORPHAN_AFTER) {
+            for orphan in names.iter().filter(|name| name.since.elapsed() > ORPHAN_AFTER) {
                 removed |= self.remove_orphan(orphan, sight).await?;
             }
             if !removed {

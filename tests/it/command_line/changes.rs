@@ -460,6 +460,17 @@ async fn changes_are_made_and_judged_whether_or_not_somebody_reads_what_is_said(
     );
     assert_eq!(unread(&nats, &["apply", "-f", &wrong, "--yes"]).await.0, 1);
     assert_eq!(unread(&nats, &["get", "missing", "n1"]).await.0, 3);
+    // A full disk is another failure; what was to be done is done all the same.
+    let mut resume = vec!["resume", "-o", "json"];
+    resume.extend(names.iter().map(String::as_str));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = program(&nats.url());
+    let child = command.args(&resume).stdout(full).spawn().unwrap();
+    let ended = tokio::time::timeout(DEADLINE, child.wait_with_output()).await.unwrap().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.code() == Some(1) && said.contains("No space left"), "{said}");
+    let paused = ["ls", "--status", "paused", "-o", "name", "--limit", "100"];
+    assert_eq!(cli(&nats, &paused).await.done(), "");
     // What only reads has nothing left to do.
     assert_eq!(unread(&nats, &["ls"]).await, (0, String::new()));
 }

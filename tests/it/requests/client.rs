@@ -9,8 +9,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use nats_scheduler::client::{
     BulkAction, BulkOperation, Client, ClientError, Code, CreateSchedule, DeleteSchedule, Delivery,
     DeliveryMode, ErrorType, ExecuteImmediate, ExecutionStatus, ListExecutions, ListSchedules,
-    PauseSchedule, Payload, PreviewSchedule, RestoreSchedule, ResumeSchedule, ScheduleFilter,
-    ScheduleType, Sort, Status, TriggerSchedule, UpdateSchedule,
+    PauseAll, PauseSchedule, Payload, PreviewSchedule, PutCalendar, PutGroup, RestoreSchedule,
+    ResumeSchedule, ScheduleFilter, ScheduleType, Sort, Status, TriggerSchedule, UpdateSchedule,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -269,6 +269,33 @@ async fn refusals_carry_codes_and_the_faults_of_all_fields() {
     let large = far("large").description("x".repeat(2 << 20));
     let error = Client::new(nats.client.clone()).create(&large).await.unwrap_err();
     assert!(matches!(error, ClientError::TooLarge { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_change_that_concerns_all_schedules_is_waited_for_longer() {
+    let nats = Nats::bare().await;
+    let client = client(&nats).timeout(Duration::from_millis(300));
+    let mut requests = nats.client.subscribe("cmd.scheduler.>").await.unwrap();
+    let answering = nats.client.clone();
+    tokio::spawn(async move {
+        while let Some(request) = requests.next().await {
+            // As long as it takes until every instance goes by it.
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            let refused =
+                json!({ "error": { "code": "conflict", "message": "somebody was first" } });
+            let refused = refused.to_string().into();
+            answering.publish(request.reply.unwrap(), refused).await.unwrap();
+        }
+    });
+    for answered in [
+        client.pause_all(&PauseAll::default()).await.map(|_| ()),
+        client.put_calendar(&PutCalendar::default()).await.map(|_| ()),
+        client.put_group(&PutGroup::default()).await.map(|_| ()),
+    ] {
+        assert!(matches!(answered, Err(ClientError::Refused(_))), "{answered:?}");
+    }
+    let usual = client.resume_all().await.map(|_| ());
+    assert!(matches!(usual, Err(ClientError::Timeout { .. })), "{usual:?}");
 }
 
 #[tokio::test]
